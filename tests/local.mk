@@ -1,0 +1,34 @@
+# Every test prints TAP, so that single checks are counted. A test of one source file is one line in test_programs:
+# tests/unit/test-fd is built from tests/unit/test-fd.c and linked with LDADD. A script is one line in test_scripts.
+test_programs =
+test_scripts =
+
+include tests/unit/local.mk
+include tests/inproc/local.mk
+include tests/system/local.mk
+include tests/fault/local.mk
+include tests/fuzz/local.mk
+include tests/lint/local.mk
+
+check_PROGRAMS += $(test_programs)
+TESTS += $(test_programs) $(test_scripts)
+EXTRA_DIST += $(test_scripts)
+
+check_LTLIBRARIES += libshmb-test.la
+libshmb_test_la_SOURCES = \
+	tests/lib/suite.c \
+	tests/lib/suite.h
+
+LDADD = libshmb-test.la libshmb-client.la libshmb-daemon.la $(CHECK_LIBS)
+
+# The daemon and the tool that the tests start must be there even after a bare `make check-am`.
+check_PROGRAMS += $(bin_PROGRAMS) $(sbin_PROGRAMS)
+
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+SH_LOG_DRIVER = $(LOG_DRIVER)
+TEST_EXTENSIONS = .sh
+
+# Where a test finds the sources and what was built.
+AM_TESTS_ENVIRONMENT = \
+	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		CC='$(CC)' CXX='$(CXX)' AWK='$(AWK)' SANITIZERS='$(INSTRUMENT_LDFLAGS)';
