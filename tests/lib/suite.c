@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include <fcntl.h>
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,8 @@
 /* Seconds a test may take before it is killed: generous, as machines are busy and sanitizers slow. */
 #define TIMEOUT "120"
 
+static pid_t runner_pid;
+
 void suite_skip(const char *file, int line, const char *format, ...)
 {
 	char reason[256];
@@ -27,31 +31,55 @@ void suite_skip(const char *file, int line, const char *format, ...)
 	abort(); /* not reached: the line above leaves the test */
 }
 
-/* Prints one line of check's TAP: skips get their directive; what a message's later lines say is a comment. */
-static void print_line(char *line)
+/* Whether @line of check's TAP is a result or the plan; else it is a later line of some message. */
+static bool is_tap(const char *line, unsigned next)
+{
+	unsigned n;
+
+	if (sscanf(line, "ok %u - ", &n) == 1 || sscanf(line, "not ok %u - ", &n) == 1)
+		return n == next;
+	return strncmp(line, "1..", 3) == 0;
+}
+
+static void print_result(char *line, TestResult *result)
 {
 	char *mark = strstr(line, SKIP_MARK);
 
-	if (mark && strncmp(line, "not ok", 6) == 0) {
-		*mark = '\0';
-		printf("%s# SKIP %s\n", line + 4, mark + strlen(SKIP_MARK));
-	} else if (strncmp(line, "ok ", 3) == 0 || strncmp(line, "not ok ", 7) == 0 || strncmp(line, "1..", 3) == 0) {
+	if (tr_rtype(result) == CK_PASS) {
 		puts(line);
+	} else if (mark) {
+		*mark = '\0';
+		printf("%s# SKIP %s\n", line + strlen("not "), mark + strlen(SKIP_MARK));
 	} else {
-		printf("# %s\n", line);
+		printf("%s\n# last seen at %s:%d\n", line, tr_lfile(result), tr_lno(result));
 	}
 }
 
-static int print_results(FILE *tap)
+/* Prints check's TAP, as it wrote it to @tap, with the directives and places that it lacks. */
+static void print_results(FILE *tap, SRunner *runner)
 {
+	TestResult **results = srunner_results(runner);
+	unsigned n = 0, n_results = (unsigned)srunner_ntests_run(runner);
 	char line[4096];
 
 	rewind(tap);
 	while (fgets(line, sizeof(line), tap)) {
 		line[strcspn(line, "\n")] = '\0';
-		print_line(line);
+		if (!is_tap(line, n + 1))
+			printf("# %s\n", line);
+		else if (n < n_results && line[0] != '1')
+			print_result(line, results[n++]);
+		else
+			puts(line);
 	}
-	return ferror(tap) || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+	free(results);
+}
+
+/* What a test starts inherits none of the files that this program, check or make have open. */
+static void hide_files(void)
+{
+	if (getppid() == runner_pid)
+		close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 int suite_main(Suite *(*make_suite)(void))
@@ -59,7 +87,7 @@ int suite_main(Suite *(*make_suite)(void))
 	char path[64];
 	SRunner *runner;
 	FILE *tap;
-	int r, fd;
+	int fd;
 
 	setenv("CK_DEFAULT_TIMEOUT", TIMEOUT, 0);
 	fd = memfd_create("tap", MFD_CLOEXEC);
@@ -69,16 +97,17 @@ int suite_main(Suite *(*make_suite)(void))
 		return EXIT_FAILURE;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	runner_pid = getpid();
+	pthread_atfork(NULL, NULL, hide_files);
 
 	runner = srunner_create(make_suite());
 	srunner_set_tap(runner, path);
 	srunner_run_all(runner, CK_SILENT);
-	r = print_results(tap);
-	if (srunner_ntests_run(runner) == 0) {
+	if (srunner_ntests_run(runner) > 0)
+		print_results(tap, runner);
+	else
 		puts("Bail out! no test ran");
-		r = EXIT_FAILURE;
-	}
 	srunner_free(runner);
 	fclose(tap);
-	return r;
+	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
