@@ -24,16 +24,16 @@ static inline void cleanup_close(int *fd)
 	fd_close(*fd);
 }
 
-#define TAKE_PTR(p)                      \
-	__extension__({                  \
-		__typeof__(p) _p = (p);  \
-		(p) = NULL;              \
-		_p;                      \
+#define TAKE_PTR(p)                     \
+	__extension__({                 \
+		__typeof__(p) _p = (p); \
+		(p) = NULL;             \
+		_p;                     \
 	})
 
-#define TAKE_FD(fd)              \
-	__extension__({          \
-		int _fd = (fd);  \
-		(fd) = -1;       \
-		_fd;             \
+#define TAKE_FD(fd)             \
+	__extension__({         \
+		int _fd = (fd); \
+		(fd) = -1;      \
+		_fd;            \
 	})

@@ -19,11 +19,11 @@ struct peercred {
 	pid_t pid;
 	gid_t *groups; /* supplementary groups, without @gid unless the kernel lists it */
 	unsigned n_groups;
-	int pidfd;     /* -1: the process could not be pinned down */
+	int pidfd; /* -1: the process could not be pinned down */
 };
 
-#define PEERCRED_INIT                              \
-	{                                          \
+#define PEERCRED_INIT                                           \
+	{                                                       \
 		.uid = (uid_t)-1, .gid = (gid_t)-1, .pidfd = -1 \
 	}
 

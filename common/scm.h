@@ -26,14 +26,14 @@ enum {
 };
 
 struct scm_message {
-	void *data;	     /* in: where to put the packet */
-	size_t data_max;     /* in: room there, in bytes */
-	size_t n_data;	     /* out: bytes received */
-	unsigned n_fds;	     /* out: descriptors received, close-on-exec, owned by the caller */
+	void *data;	 /* in: where to put the packet */
+	size_t data_max; /* in: room there, in bytes */
+	size_t n_data;	 /* out: bytes received */
+	unsigned n_fds;	 /* out: descriptors received, close-on-exec, owned by the caller */
 	int fds[SCM_FDS_MAX];
-	bool has_creds;	     /* out: the sender's credentials came along (SO_PASSCRED) */
+	bool has_creds; /* out: the sender's credentials came along (SO_PASSCRED) */
 	struct ucred creds;
-	int pidfd;	     /* out: the sender's pidfd (SO_PASSPIDFD, Linux 6.5) or -1; owned by the caller */
+	int pidfd; /* out: the sender's pidfd (SO_PASSPIDFD, Linux 6.5) or -1; owned by the caller */
 };
 
 /*

@@ -9,13 +9,6 @@
 
 #include "proto/codec.h"
 
-/* Items of a row with this many bytes each at least and at most, behind a head of that many. */
-#define BATCH_MIN(fixed, text) (sizeof(struct wire_batch) + (fixed) + ROUND_UP(text, WIRE_ALIGN))
-#define BATCH_MAX(fixed, text) (sizeof(struct wire_batch) + WIRE_ITEMS_MAX * ((fixed) + ROUND_UP(text, WIRE_ALIGN)))
-#define TARGET_MAX(fixed) ((fixed) + ROUND_UP(WIRE_NAME_MAX, WIRE_ALIGN))
-#define TEXTS_MAX (WIRE_NAME_MAX + WIRE_LABEL_MAX)
-#define BODY_MAX (WIRE_PACKET_MAX - sizeof(struct wire_header))
-
 /* --- checking bodies ------------------------------------------------------------------------------- */
 
 static bool is_zero(const void *from, const void *to)
@@ -258,63 +251,60 @@ static bool check_welcome(const struct codec_packet *packet)
 
 /* --- the table ------------------------------------------------------------------------------------- */
 
-#define ROW(op, dir, min, max, check)                                                                     \
-	.name = #op, .opcode = WIRE_##op, .direction = CODEC_##dir, .body_min = (min), .body_max = (max), \
-	.check_body = (check)
+#define PADDED(n) ROUND_UP(n, WIRE_ALIGN)
+#define TEXTS_MAX (WIRE_NAME_MAX + WIRE_LABEL_MAX)
+
+#define ROW(op, dir) .name = #op, .opcode = WIRE_##op, .direction = CODEC_##dir
+#define BODY(min, max) .body_min = (min), .body_max = (max)
+#define FIXED(type) BODY(sizeof(type), sizeof(type))
+/* A struct and its texts; or a batch of such. */
+#define TEXTS(type, text_min, text_max) BODY(sizeof(type) + PADDED(text_min), sizeof(type) + PADDED(text_max))
+#define BATCH(type, text_min, text_max)                                   \
+	BODY(sizeof(struct wire_batch) + sizeof(type) + PADDED(text_min), \
+	     sizeof(struct wire_batch) + WIRE_ITEMS_MAX * (sizeof(type) + PADDED(text_max)))
+#define HANDLES                                            \
+	BODY(sizeof(struct wire_batch) + sizeof(uint32_t), \
+	     sizeof(struct wire_batch) + WIRE_HANDLES_MAX * sizeof(uint32_t))
+#define PAGE BODY(sizeof(struct wire_page), WIRE_PACKET_MAX - sizeof(struct wire_header))
+#define FDS(min, max) .fds_min = (min), .fds_max = (max)
+#define CHECK(f) .check_body = (f)
 
 /* A request beside its reply, the frequent ones first: codec_find() goes from the top. */
 const struct codec_row codec_rows[] = {
-	{ROW(OPEN, REQUEST, BATCH_MIN(sizeof(struct wire_open_item), 0),
-	     BATCH_MAX(sizeof(struct wire_open_item), TEXTS_MAX), check_open_request)},
-	{ROW(OPEN, REPLY, BATCH_MIN(sizeof(struct wire_result), 0), BATCH_MAX(sizeof(struct wire_result), 0),
-	     check_results_reply),
-	 .fds_max = WIRE_ITEMS_MAX},
-	{ROW(CLOSE, REQUEST, sizeof(struct wire_batch) + sizeof(uint32_t),
-	     sizeof(struct wire_batch) + WIRE_HANDLES_MAX * sizeof(uint32_t), check_close_request),
-	 .one_way = 1},
-	{ROW(CLOSE, REPLY, 0, 0, NULL)},
-	{ROW(CREATE, REQUEST, BATCH_MIN(sizeof(struct wire_create_item), 1),
-	     BATCH_MAX(sizeof(struct wire_create_item), TEXTS_MAX), check_create_request)},
-	{ROW(CREATE, REPLY, BATCH_MIN(sizeof(struct wire_result), 0), BATCH_MAX(sizeof(struct wire_result), 0),
-	     check_results_reply),
-	 .fds_max = WIRE_ITEMS_MAX},
-	{ROW(REMOVE, REQUEST, BATCH_MIN(sizeof(struct wire_target), 0),
-	     BATCH_MAX(sizeof(struct wire_target), WIRE_NAME_MAX), check_remove_request)},
-	{ROW(REMOVE, REPLY, BATCH_MIN(sizeof(struct wire_verdict), 0), BATCH_MAX(sizeof(struct wire_verdict), 0),
-	     check_remove_reply)},
-	{ROW(PING, REQUEST, 0, 0, NULL)},
-	{ROW(PING, REPLY, 0, 0, NULL)},
-	{ROW(STAT, REQUEST, sizeof(struct wire_target), TARGET_MAX(sizeof(struct wire_target)), check_target_request)},
-	{ROW(STAT, REPLY, sizeof(struct wire_info) + WIRE_ALIGN,
-	     sizeof(struct wire_info) + ROUND_UP(TEXTS_MAX, WIRE_ALIGN), check_stat_reply)},
-	{ROW(PUBLISH, REQUEST, sizeof(struct wire_publish), TARGET_MAX(sizeof(struct wire_publish)),
-	     check_publish_request)},
-	{ROW(PUBLISH, REPLY, 0, 0, NULL)},
-	{ROW(GROW, REQUEST, sizeof(struct wire_grow), TARGET_MAX(sizeof(struct wire_grow)), check_target_request)},
-	{ROW(GROW, REPLY, sizeof(struct wire_sizes), sizeof(struct wire_sizes), NULL)},
-	{ROW(GRANT, REQUEST, sizeof(struct wire_grant), TARGET_MAX(sizeof(struct wire_grant)), check_grant_request)},
-	{ROW(GRANT, REPLY, sizeof(struct wire_granted), sizeof(struct wire_granted), check_grant_reply)},
-	{ROW(LIST, REQUEST, sizeof(struct wire_list), TARGET_MAX(sizeof(struct wire_list)), check_list_request)},
-	{ROW(LIST, REPLY, sizeof(struct wire_page), BODY_MAX, check_list_reply)},
-	{ROW(HOLDERS, REQUEST, sizeof(struct wire_holders), TARGET_MAX(sizeof(struct wire_holders)),
-	     check_target_request)},
-	{ROW(HOLDERS, REPLY, sizeof(struct wire_page), BODY_MAX, check_holders_reply)},
-	{ROW(FORK, REQUEST, 0, 0, NULL)},
-	{ROW(FORK, REPLY, sizeof(struct wire_forked), sizeof(struct wire_forked), check_fork_reply), .fds_min = 1,
-	 .fds_max = 1},
-	{ROW(CANCEL, REQUEST, sizeof(struct wire_cancel), sizeof(struct wire_cancel), NULL), .one_way = 2},
-	{ROW(WELCOME, EVENT, sizeof(struct wire_welcome), sizeof(struct wire_welcome), check_welcome)},
-	{ROW(SEGMENT, EVENT, sizeof(struct wire_segment_event), sizeof(struct wire_segment_event), NULL)},
-	{ROW(GOODBYE, EVENT, 0, 0, NULL)},
+	{ROW(OPEN, REQUEST), BATCH(struct wire_open_item, 0, TEXTS_MAX), CHECK(check_open_request)},
+	{ROW(OPEN, REPLY), BATCH(struct wire_result, 0, 0), FDS(0, WIRE_ITEMS_MAX), CHECK(check_results_reply)},
+	{ROW(CLOSE, REQUEST), HANDLES, .one_way = 1, CHECK(check_close_request)},
+	{ROW(CLOSE, REPLY)},
+	{ROW(CREATE, REQUEST), BATCH(struct wire_create_item, 1, TEXTS_MAX), CHECK(check_create_request)},
+	{ROW(CREATE, REPLY), BATCH(struct wire_result, 0, 0), FDS(0, WIRE_ITEMS_MAX), CHECK(check_results_reply)},
+	{ROW(REMOVE, REQUEST), BATCH(struct wire_target, 0, WIRE_NAME_MAX), CHECK(check_remove_request)},
+	{ROW(REMOVE, REPLY), BATCH(struct wire_verdict, 0, 0), CHECK(check_remove_reply)},
+	{ROW(PING, REQUEST)},
+	{ROW(PING, REPLY)},
+	{ROW(STAT, REQUEST), TEXTS(struct wire_target, 0, WIRE_NAME_MAX), CHECK(check_target_request)},
+	{ROW(STAT, REPLY), TEXTS(struct wire_info, 1, TEXTS_MAX), CHECK(check_stat_reply)},
+	{ROW(PUBLISH, REQUEST), TEXTS(struct wire_publish, 0, WIRE_NAME_MAX), CHECK(check_publish_request)},
+	{ROW(PUBLISH, REPLY)},
+	{ROW(GROW, REQUEST), TEXTS(struct wire_grow, 0, WIRE_NAME_MAX), CHECK(check_target_request)},
+	{ROW(GROW, REPLY), FIXED(struct wire_sizes)},
+	{ROW(GRANT, REQUEST), TEXTS(struct wire_grant, 0, WIRE_NAME_MAX), CHECK(check_grant_request)},
+	{ROW(GRANT, REPLY), FIXED(struct wire_granted), CHECK(check_grant_reply)},
+	{ROW(LIST, REQUEST), TEXTS(struct wire_list, 0, WIRE_NAME_MAX), CHECK(check_list_request)},
+	{ROW(LIST, REPLY), PAGE, CHECK(check_list_reply)},
+	{ROW(HOLDERS, REQUEST), TEXTS(struct wire_holders, 0, WIRE_NAME_MAX), CHECK(check_target_request)},
+	{ROW(HOLDERS, REPLY), PAGE, CHECK(check_holders_reply)},
+	{ROW(FORK, REQUEST)},
+	{ROW(FORK, REPLY), FIXED(struct wire_forked), FDS(1, 1), CHECK(check_fork_reply)},
+	{ROW(CANCEL, REQUEST), FIXED(struct wire_cancel), .one_way = 2},
+	{ROW(WELCOME, EVENT), FIXED(struct wire_welcome), CHECK(check_welcome)},
+	{ROW(SEGMENT, EVENT), FIXED(struct wire_segment_event)},
+	{ROW(GOODBYE, EVENT)},
 };
 
 const unsigned codec_n_rows = ARRAY_SIZE(codec_rows);
 
 /* What stands in the place of a body when the status is not OK. */
-static const struct codec_row refusal_bounds = {
-	.body_min = sizeof(struct wire_refusal),
-	.body_max = sizeof(struct wire_refusal),
-};
+static const struct codec_row refusal_bounds = {FIXED(struct wire_refusal)};
 
 const struct codec_row *codec_find(unsigned opcode, enum codec_direction direction)
 {

@@ -24,15 +24,15 @@ enum codec_direction {
 /* Verdicts. */
 enum {
 	CODEC_E_SUCCESS,
-	CODEC_E_SHORT,	  /* not even a header */
-	CODEC_E_LENGTH,	  /* the header's length is not the packet's, or is out of the opcode's bounds */
+	CODEC_E_SHORT,	/* not even a header */
+	CODEC_E_LENGTH, /* the header's length is not the packet's, or is out of the opcode's bounds */
 	CODEC_E_VERSION,
-	CODEC_E_OPCODE,	  /* unknown, or not in this direction */
-	CODEC_E_FDS,	  /* not the number of descriptors that the header and the table say */
-	CODEC_E_FLAGS,	  /* unknown or misplaced */
-	CODEC_E_COOKIE,	  /* 0 in a request or reply, not 0 in an event */
-	CODEC_E_STATUS,	  /* unknown, or not 0 in a request */
-	CODEC_E_BODY,	  /* the items or texts do not fill the body exactly, or a reserved field is not zero */
+	CODEC_E_OPCODE, /* unknown, or not in this direction */
+	CODEC_E_FDS,	/* not the number of descriptors that the header and the table say */
+	CODEC_E_FLAGS,	/* unknown or misplaced */
+	CODEC_E_COOKIE, /* 0 in a request or reply, not 0 in an event */
+	CODEC_E_STATUS, /* unknown, or not 0 in a request */
+	CODEC_E_BODY,	/* the items or texts do not fill the body exactly, or a reserved field is not zero */
 	CODEC_E_N,
 };
 

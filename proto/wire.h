@@ -42,8 +42,8 @@ struct wire_header {
 	uint32_t n_bytes; /* of the whole packet, this header included */
 	uint16_t version; /* WIRE_VERSION */
 	uint16_t opcode;  /* enum wire_opcode; a reply has its request's */
-	uint16_t n_fds;   /* descriptors that travel with this packet */
-	uint16_t flags;   /* enum wire_flags */
+	uint16_t n_fds;	  /* descriptors that travel with this packet */
+	uint16_t flags;	  /* enum wire_flags */
 	uint32_t status;  /* enum wire_status; replies only; if not OK, the body is a struct wire_refusal */
 	uint64_t cookie;  /* the client's choice, not 0; comes back in the reply */
 };
@@ -51,19 +51,19 @@ struct wire_header {
 /* --- opcodes --------------------------------------------------------------------------------------- */
 
 enum wire_opcode {
-	WIRE_PING = 1,	 /* empty -> empty */
-	WIRE_CREATE = 2, /* wire_batch, count x wire_create_item -> wire_batch, count x wire_result, a fd per grant */
-	WIRE_OPEN = 3,	 /* wire_batch, count x wire_open_item -> wire_batch, count x wire_result, a fd per grant */
-	WIRE_CLOSE = 4,	 /* wire_batch, count x uint32_t handle (may be one-way) -> empty */
-	WIRE_REMOVE = 5, /* wire_batch, count x wire_target -> wire_batch, count x wire_verdict */
-	WIRE_STAT = 6,	 /* wire_target -> wire_info */
-	WIRE_PUBLISH = 7, /* wire_publish -> empty */
-	WIRE_GROW = 8,	 /* wire_grow -> wire_sizes */
-	WIRE_GRANT = 9,	 /* wire_grant -> wire_granted */
-	WIRE_LIST = 10,	 /* wire_list -> wire_page, count x wire_info */
+	WIRE_PING = 1,	   /* empty -> empty */
+	WIRE_CREATE = 2,   /* wire_batch, count x wire_create_item -> wire_batch, count x wire_result, a fd per grant */
+	WIRE_OPEN = 3,	   /* wire_batch, count x wire_open_item -> wire_batch, count x wire_result, a fd per grant */
+	WIRE_CLOSE = 4,	   /* wire_batch, count x uint32_t handle (may be one-way) -> empty */
+	WIRE_REMOVE = 5,   /* wire_batch, count x wire_target -> wire_batch, count x wire_verdict */
+	WIRE_STAT = 6,	   /* wire_target -> wire_info */
+	WIRE_PUBLISH = 7,  /* wire_publish -> empty */
+	WIRE_GROW = 8,	   /* wire_grow -> wire_sizes */
+	WIRE_GRANT = 9,	   /* wire_grant -> wire_granted */
+	WIRE_LIST = 10,	   /* wire_list -> wire_page, count x wire_info */
 	WIRE_HOLDERS = 11, /* wire_holders -> wire_page, count x wire_holder */
-	WIRE_FORK = 12,	 /* empty -> wire_forked, one fd: a connection with the same holds */
-	WIRE_CANCEL = 13, /* wire_cancel (one-way only): end the waiting OPEN with that cookie */
+	WIRE_FORK = 12,	   /* empty -> wire_forked, one fd: a connection with the same holds */
+	WIRE_CANCEL = 13,  /* wire_cancel (one-way only): end the waiting OPEN with that cookie */
 
 	WIRE_WELCOME = 32, /* event, wire_welcome: the first packet of every connection; or a refusal */
 	WIRE_SEGMENT = 33, /* event, wire_segment_event: something happened to a segment held with WIRE_OPEN_NOTIFY */
@@ -74,28 +74,28 @@ enum wire_opcode {
 
 enum wire_status {
 	WIRE_STATUS_OK = 0,
-	WIRE_STATUS_EXISTS = 1,	      /* the name is taken */
-	WIRE_STATUS_NOT_FOUND = 2,    /* no such name, id, handle or token (or none that the caller may know of) */
-	WIRE_STATUS_ACCESS = 3,	      /* refused by a rule: see wire_refusal.rule */
-	WIRE_STATUS_QUOTA = 4,	      /* an account is full: rule, scope, used, limit */
-	WIRE_STATUS_LIMIT = 5,	      /* more than ever allowed in one piece: rule, limit */
-	WIRE_STATUS_INVALID = 6,      /* a value that makes no sense; used = which field (enum wire_field) */
-	WIRE_STATUS_NAME = 7,	      /* not a name */
-	WIRE_STATUS_AGAIN = 8,	      /* not published yet, and the caller would not wait */
-	WIRE_STATUS_TIMEOUT = 9,      /* waited long enough */
-	WIRE_STATUS_CANCELED = 10,    /* the creator ended without publishing; or the wait was cancelled */
-	WIRE_STATUS_BUSY = 11,	      /* freeze: the creator still has a writable map */
-	WIRE_STATUS_SEALS = 12,	      /* the creator sealed it so that it cannot be published */
-	WIRE_STATUS_STATE = 13,	      /* not in this state: published twice, or never to be published */
-	WIRE_STATUS_LABEL = 14,	      /* the label is another */
-	WIRE_STATUS_NO_MEMORY = 15,   /* the broker is out of memory */
-	WIRE_STATUS_NO_FDS = 16,      /* the broker's descriptor table is full: used, limit */
+	WIRE_STATUS_EXISTS = 1,	       /* the name is taken */
+	WIRE_STATUS_NOT_FOUND = 2,     /* no such name, id, handle or token (or none that the caller may know of) */
+	WIRE_STATUS_ACCESS = 3,	       /* refused by a rule: see wire_refusal.rule */
+	WIRE_STATUS_QUOTA = 4,	       /* an account is full: rule, scope, used, limit */
+	WIRE_STATUS_LIMIT = 5,	       /* more than ever allowed in one piece: rule, limit */
+	WIRE_STATUS_INVALID = 6,       /* a value that makes no sense; used = which field (enum wire_field) */
+	WIRE_STATUS_NAME = 7,	       /* not a name */
+	WIRE_STATUS_AGAIN = 8,	       /* not published yet, and the caller would not wait */
+	WIRE_STATUS_TIMEOUT = 9,       /* waited long enough */
+	WIRE_STATUS_CANCELED = 10,     /* the creator ended without publishing; or the wait was cancelled */
+	WIRE_STATUS_BUSY = 11,	       /* freeze: the creator still has a writable map */
+	WIRE_STATUS_SEALS = 12,	       /* the creator sealed it so that it cannot be published */
+	WIRE_STATUS_STATE = 13,	       /* not in this state: published twice, or never to be published */
+	WIRE_STATUS_LABEL = 14,	       /* the label is another */
+	WIRE_STATUS_NO_MEMORY = 15,    /* the broker is out of memory */
+	WIRE_STATUS_NO_FDS = 16,       /* the broker's descriptor table is full: used, limit */
 	WIRE_STATUS_NO_HUGEPAGES = 17, /* not that many free huge pages */
-	WIRE_STATUS_DRAINING = 18,    /* the broker takes no new sessions */
-	WIRE_STATUS_UNSUPPORTED = 19, /* this broker or kernel cannot do that; or an unknown opcode or version */
-	WIRE_STATUS_OWNER = 20,	      /* the name belongs to another uid than the caller expected: refusal.uid */
-	WIRE_STATUS_SIZE = 21,	      /* smaller than asked (create-or-open), or beyond max_size (grow): used, limit */
-	WIRE_STATUS_INTERNAL = 22,    /* the broker failed; its log says how */
+	WIRE_STATUS_DRAINING = 18,     /* the broker takes no new sessions */
+	WIRE_STATUS_UNSUPPORTED = 19,  /* this broker or kernel cannot do that; or an unknown opcode or version */
+	WIRE_STATUS_OWNER = 20,	       /* the name belongs to another uid than the caller expected: refusal.uid */
+	WIRE_STATUS_SIZE = 21,	       /* smaller than asked (create-or-open), or beyond max_size (grow): used, limit */
+	WIRE_STATUS_INTERNAL = 22,     /* the broker failed; its log says how */
 	WIRE_STATUS_N,
 };
 
@@ -112,12 +112,12 @@ enum wire_rule {
 	WIRE_RULE_SEGMENT_BYTES = 8, /* max_segment_bytes: one segment's size */
 	WIRE_RULE_GRANTS = 9,	     /* max_grants: extra grants and tokens of one segment */
 
-	WIRE_RULE_NAMESPACE = 16,   /* no rule of the configuration lets this uid create names here */
-	WIRE_RULE_MODE = 17,	    /* neither mode nor grants let the caller in */
-	WIRE_RULE_NOT_OWNER = 18,   /* only the owner or root may */
+	WIRE_RULE_NAMESPACE = 16,    /* no rule of the configuration lets this uid create names here */
+	WIRE_RULE_MODE = 17,	     /* neither mode nor grants let the caller in */
+	WIRE_RULE_NOT_OWNER = 18,    /* only the owner or root may */
 	WIRE_RULE_OVERFLOW_UID = 19, /* the caller's uid or gid is not mapped here (user namespace) */
-	WIRE_RULE_READ_ONLY = 20,   /* published: nobody writes any more */
-	WIRE_RULE_UNPUBLISHED = 21, /* only its creator may, before it is published */
+	WIRE_RULE_READ_ONLY = 20,    /* published: nobody writes any more */
+	WIRE_RULE_UNPUBLISHED = 21,  /* only its creator may, before it is published */
 	WIRE_RULE_N,
 };
 
@@ -212,18 +212,18 @@ struct wire_batch {
 
 /* Followed by the name, then the label, then zeros up to WIRE_ALIGN. */
 struct wire_create_item {
-	uint64_t n_bytes;	 /* size, 1.. */
-	uint64_t max_bytes;	 /* room to grow, 0: as n_bytes */
-	uint64_t linger_usec;	 /* WIRE_LIFETIME_USED: how long the name stays after the last holder */
-	uint64_t ttl_usec;	 /* the name goes that long after creation; 0: never */
-	uint32_t mode;		 /* 9 permission bits */
-	uint8_t sharing;	 /* enum wire_sharing */
-	uint8_t lifetime;	 /* enum wire_lifetime */
-	uint8_t pages;		 /* enum wire_pages */
-	uint8_t huge_shift;	 /* 0, or for huge pages 21 or 30 */
-	uint16_t flags;		 /* enum wire_create_flags */
-	uint8_t name_len;	 /* 1..WIRE_NAME_MAX */
-	uint8_t label_len;	 /* 0..WIRE_LABEL_MAX */
+	uint64_t n_bytes;     /* size, 1.. */
+	uint64_t max_bytes;   /* room to grow, 0: as n_bytes */
+	uint64_t linger_usec; /* WIRE_LIFETIME_USED: how long the name stays after the last holder */
+	uint64_t ttl_usec;    /* the name goes that long after creation; 0: never */
+	uint32_t mode;	      /* 9 permission bits */
+	uint8_t sharing;      /* enum wire_sharing */
+	uint8_t lifetime;     /* enum wire_lifetime */
+	uint8_t pages;	      /* enum wire_pages */
+	uint8_t huge_shift;   /* 0, or for huge pages 21 or 30 */
+	uint16_t flags;	      /* enum wire_create_flags */
+	uint8_t name_len;     /* 1..WIRE_NAME_MAX */
+	uint8_t label_len;    /* 0..WIRE_LABEL_MAX */
 	uint32_t reserved;
 };
 
@@ -236,12 +236,12 @@ enum wire_by {
 
 /* Followed by the name (or token), then the label, then zeros up to WIRE_ALIGN. */
 struct wire_open_item {
-	uint64_t id;		 /* WIRE_BY_ID */
-	uint64_t timeout_usec;	 /* wait that long for creation and publishing; 0: not at all; count must be 1 */
-	uint32_t owner_uid;	 /* expected owner, or WIRE_UID_ANY */
-	uint8_t by;		 /* enum wire_by */
-	uint8_t access;		 /* enum wire_access */
-	uint16_t flags;		 /* enum wire_open_flags */
+	uint64_t id;	       /* WIRE_BY_ID */
+	uint64_t timeout_usec; /* wait that long for creation and publishing; 0: not at all; count must be 1 */
+	uint32_t owner_uid;    /* expected owner, or WIRE_UID_ANY */
+	uint8_t by;	       /* enum wire_by */
+	uint8_t access;	       /* enum wire_access */
+	uint16_t flags;	       /* enum wire_open_flags */
 	uint8_t name_len;
 	uint8_t label_len;
 	uint8_t reserved[6];
@@ -292,7 +292,7 @@ struct wire_info {
 	uint64_t allocated_bytes; /* pages that exist */
 	uint64_t created_usec;	  /* CLOCK_REALTIME */
 	uint64_t linger_usec;
-	uint64_t ttl_usec;	  /* left; 0: none */
+	uint64_t ttl_usec; /* left; 0: none */
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t mode;
@@ -304,8 +304,8 @@ struct wire_info {
 	uint8_t sharing;
 	uint8_t lifetime;
 	uint8_t huge_shift;
-	uint8_t frozen;	   /* published with freeze */
-	uint8_t name_len;  /* an orphan has the name it had */
+	uint8_t frozen;	  /* published with freeze */
+	uint8_t name_len; /* an orphan has the name it had */
 	uint8_t label_len;
 	uint8_t reserved;
 };
