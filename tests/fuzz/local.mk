@@ -1,1 +1,14 @@
-test_programs +=
+# Fuzz targets. With --enable-fuzzing they are libFuzzer programs to be run by hand, as in
+#     tests/fuzz/fuzz-codec -max_total_time=600 NEW-CORPUS tests/fuzz/corpus/fuzz-codec
+# else tests that replay their corpus. A new target is a line in fuzz_programs and its _LDADD = $(fuzz_ldadd).
+fuzz_programs =
+
+if ENABLE_FUZZING
+noinst_PROGRAMS += $(fuzz_programs)
+fuzz_ldadd = -fsanitize=fuzzer $(LDADD)
+else
+test_programs += $(fuzz_programs)
+check_LTLIBRARIES += libshmb-replay.la
+libshmb_replay_la_SOURCES = tests/fuzz/replay.c
+fuzz_ldadd = libshmb-replay.la $(LDADD)
+endif
