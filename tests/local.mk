@@ -16,6 +16,15 @@ EXTRA_DIST += $(test_scripts)
 
 check_LTLIBRARIES += libshmb-test.la
 libshmb_test_la_SOURCES = \
+	tests/lib/ask.c \
+	tests/lib/asuser.c \
+	tests/lib/asuser.h \
+	tests/lib/fdcheck.c \
+	tests/lib/fdcheck.h \
+	tests/lib/harness.c \
+	tests/lib/harness.h \
+	tests/lib/rawpeer.c \
+	tests/lib/rawpeer.h \
 	tests/lib/suite.c \
 	tests/lib/suite.h
 
@@ -31,4 +40,5 @@ TEST_EXTENSIONS = .sh
 # Where a test finds the sources and what was built.
 AM_TESTS_ENVIRONMENT = \
 	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		SHMBROKERD='$(abs_top_builddir)/shmbrokerd' SHMBROKERCTL='$(abs_top_builddir)/shmbrokerctl' \
 		CC='$(CC)' CXX='$(CXX)' AWK='$(AWK)' SANITIZERS='$(INSTRUMENT_LDFLAGS)';

@@ -1,1 +1,4 @@
-test_programs +=
+# The real daemon, several processes, several users.
+test_programs += \
+	tests/system/test-raw \
+	tests/system/test-values
