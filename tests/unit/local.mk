@@ -1,1 +1,3 @@
-test_programs +=
+test_programs += \
+	tests/unit/test-fd \
+	tests/unit/test-siphash
