@@ -30,15 +30,14 @@ libshmb_test_la_SOURCES = \
 
 LDADD = libshmb-test.la libshmb-client.la libshmb-daemon.la $(CHECK_LIBS)
 
-# The daemon and the tool that the tests start must be there even after a bare `make check-am`.
-check_PROGRAMS += $(bin_PROGRAMS) $(sbin_PROGRAMS)
-
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
-TEST_EXTENSIONS = .sh
+AWK_LOG_DRIVER = $(LOG_DRIVER)
+AWK_LOG_COMPILER = $(AWK) -f
+TEST_EXTENSIONS = .sh .awk
 
 # Where a test finds the sources and what was built.
 AM_TESTS_ENVIRONMENT = \
 	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		SHMBROKERD='$(abs_top_builddir)/shmbrokerd' SHMBROKERCTL='$(abs_top_builddir)/shmbrokerctl' \
-		CC='$(CC)' CXX='$(CXX)' AWK='$(AWK)' SANITIZERS='$(INSTRUMENT_LDFLAGS)';
+		CC='$(CC)' CXX='$(CXX)';
