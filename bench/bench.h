@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * What one run of the benchmark has in hand.
+ */
+
+#include <stdbool.h>
+
+#include "bench/measure.h"
+#include "bench/report.h"
+#include "bench/server.h"
+
+/* Every segment that is measured is one page, touched at its first byte. */
+#define SEGMENT_BYTES 4096u
+
+struct bench {
+	bool quick;
+	const char *only;	/* the one group wanted, or NULL */
+	const char *daemon_path;
+	char dir[64];
+	char broker_path[96]; /* sockets */
+	char minimal_path[96];
+	struct server daemon;
+	struct server minimal;
+	struct server pair;
+	struct kernel *kernel;
+	struct minimal *client;
+	struct broker *broker;
+	struct report *report;
+};
+
+/* Moves driver and servers to their CPUs. Returns 0 or a negative errno. */
+int bench_pin(struct bench *b, enum place place) _must_check_;
+
+/* Says on stderr what failed, unless it was interrupted. Returns @error. */
+int bench_fail(const char *what, int error);
+
+/* Maps the page behind @fd, touches it, unmaps it. Returns 0 or a negative errno. */
+int bench_touch(int fd, bool write) _must_check_;
+
+/* How many rounds: fewer when in haste. */
+static inline unsigned bench_rounds(const struct bench *b, unsigned n)
+{
+	return b->quick ? (n + 3) / 4 : n;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The processes that the driver starts. None outlives it: they are killed when it ends in whatever way.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/macro.h"
+
+struct server {
+	pid_t pid; /* 0: none */
+};
+
+/*
+ * As fork(), but the child dies with its parent, is out of reach of the terminal's Ctrl-C, and has the default signal
+ * handlers. Returns the pid, 0 in the child, or a negative errno.
+ */
+pid_t server_fork(void) _must_check_;
+
+/* Runs @run(@fd) in a child, which exits with it. */
+int server_start(struct server *ret, void (*run)(int fd), int fd) _must_check_;
+
+/*
+ * Starts the broker @program in @dir, on the socket @socket_path, with limits high enough for everything measured
+ * here, and waits until it reports that it is ready. Returns 0 or a negative errno: -ENOEXEC when it ended instead,
+ * -ETIMEDOUT when it said nothing.
+ */
+int server_start_daemon(struct server *ret, const char *program, const char *dir, const char *socket_path)
+	_must_check_;
+
+/* CPU time of all its threads so far. */
+int server_cpu_nsec(const struct server *s, uint64_t *ret_nsec) _must_check_;
+
+/* Ends it and waits for it; SIGKILL if SIGTERM does not do within five seconds. */
+void server_stop(struct server *s);
