@@ -1,3 +1,7 @@
 test_programs += \
 	tests/unit/test-fd \
-	tests/unit/test-siphash
+	tests/unit/test-memfd \
+	tests/unit/test-peercred \
+	tests/unit/test-scm \
+	tests/unit/test-siphash \
+	tests/unit/test-unixsock
