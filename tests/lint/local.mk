@@ -12,7 +12,6 @@ test_scripts += \
 endif
 
 EXTRA_DIST += \
-	.clang-format \
 	tests/lint/c99-header.c \
 	tests/lint/codespell-ignore \
 	tests/lint/cxx-header.cpp \
