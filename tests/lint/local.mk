@@ -1,6 +1,4 @@
-# Once is enough for what looks at the sources; and sanitizers bring libraries and symbols of their own.
-if !ENABLE_SANITIZERS
-test_scripts += \
+lint_scripts = \
 	tests/lint/api-docs.awk \
 	tests/lint/headers.sh \
 	tests/lint/layers.sh \
@@ -9,9 +7,13 @@ test_scripts += \
 	tests/lint/style.sh \
 	tests/lint/symbols.sh \
 	tests/lint/text.sh
+
+# Once is enough for what looks at the sources; and sanitizers bring libraries and symbols of their own.
+if !ENABLE_SANITIZERS
+test_scripts += $(lint_scripts)
 endif
 
-EXTRA_DIST += \
+EXTRA_DIST += $(lint_scripts) \
 	tests/lint/c99-header.c \
 	tests/lint/codespell-ignore \
 	tests/lint/cxx-header.cpp \
