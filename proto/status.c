@@ -308,16 +308,19 @@ static void add_sentence(struct text *t, uint32_t status, const struct wire_refu
 	}
 }
 
-/* The name in quotes; what would upset a terminal or end the quotes, as \x1b. */
+/*
+ * The name in quotes. What would upset a terminal or end the quotes is written as \x1b, and so is all but ASCII in what
+ * is no name anyway.
+ */
 static void add_name(struct text *t, const char *name, size_t name_len)
 {
+	bool well_formed = name_check_prefix(name, name_len) == 0;
+
 	add(t, "\"");
 	for (size_t i = 0; i < name_len; i++) {
 		uint8_t c = (uint8_t)name[i];
-		/* C1 control characters are written as two bytes, the first of which is 0xc2. */
-		bool c1 = c == 0xc2 && (i + 1 == name_len || (uint8_t)name[i + 1] < 0xa0);
 
-		if (c < 0x20 || c == 0x7f || c == '"' || c == '\\' || c1)
+		if (c < 0x20 || c == 0x7f || c == '"' || c == '\\' || (c >= 0x80 && !well_formed))
 			add(t, "\\x%02x", c);
 		else
 			add(t, "%c", c);

@@ -1,7 +1,10 @@
 test_programs += \
 	tests/unit/test-fd \
 	tests/unit/test-memfd \
+	tests/unit/test-name \
+	tests/unit/test-parse \
 	tests/unit/test-peercred \
 	tests/unit/test-scm \
 	tests/unit/test-siphash \
+	tests/unit/test-status \
 	tests/unit/test-unixsock
