@@ -2,6 +2,19 @@
 noinst_LTLIBRARIES += libshmb-client.la
 
 libshmb_client_la_SOURCES = \
+	client/call.c \
+	client/conn.c \
+	client/error.c \
+	client/event.c \
+	client/fork.c \
+	client/internal.h \
+	client/list.c \
+	client/manage.c \
+	client/map.c \
+	client/open.c \
+	client/reader.c \
+	client/release.c \
+	client/segment.c \
 	client/shmbroker.h
 libshmb_client_la_LIBADD = libshmb-proto.la libshmb-common.la
 

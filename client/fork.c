@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections that a child made by fork() takes along. Before the fork the broker makes a second connection with the
+ * same holds; after it the parent closes its copy of that one, and the child puts it in the place of its own. So there
+ * is no moment in which neither process holds anything.
+ *
+ * From the handler before the fork to the one after it the list's lock and those of the connections are taken: what
+ * the child finds is in order.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+
+#include "client/internal.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_result;
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct shmb_conn *list;
+
+static int take_forked(struct shmb_conn *conn, _unused_ struct call *call, const struct codec_packet *reply,
+		       struct scm_message *m)
+{
+	const struct wire_forked *forked = reply->body;
+
+	conn->fork_session = forked->session;
+	conn->fork_fd = scm_message_steal(m, 0);
+	/* What comes after this answer is not part of what the child gets, and must not be seen before the fork. */
+	conn->phase = CONN_FORKED;
+	return 0;
+}
+
+static void prepare(struct shmb_conn *conn)
+{
+	_Alignas(WIRE_ALIGN) uint8_t buf[sizeof(struct wire_header)];
+	struct call call = {.opcode = WIRE_FORK, .on_reply = take_forked};
+	struct codec_writer w;
+
+	conn->forking = conn_enter(conn) == 0;
+	if (!conn->forking)
+		return;
+
+	conn->phase = CONN_FORKING;
+	conn->fork_fd = -1;
+	codec_begin(&w, buf, sizeof(buf));
+	/* When it fails, the child is told so by its first call. */
+	(void)call_locked(conn, &call, &w, 0);
+}
+
+static void resume_parent(struct shmb_conn *conn)
+{
+	if (!conn->forking)
+		return;
+
+	conn->fork_fd = fd_close(conn->fork_fd);
+	conn->phase = CONN_RUNNING;
+	(void)pthread_cond_broadcast(&conn->gate);
+	conn_leave(conn);
+}
+
+/* Puts the child's connection in the place of the parent's, under the same number. */
+static int switch_connection(struct shmb_conn *conn)
+{
+	int r = 0;
+
+	if (conn->fork_fd < 0)
+		return -EOWNERDEAD;
+	if (dup3(conn->fork_fd, conn->fd, O_CLOEXEC) < 0)
+		r = -EOWNERDEAD;
+	conn->fork_fd = fd_close(conn->fork_fd);
+	if (r == 0 && conn_prepare_socket(conn->fd, conn->timeout_usec) < 0)
+		r = -EOWNERDEAD;
+
+	conn->session = conn->fork_session;
+	return r;
+}
+
+/* The calls of other threads are none of the child's: those threads are not there. */
+static void resume_child(struct shmb_conn *conn)
+{
+	if (!conn->forking)
+		return;
+
+	conn_init_sync(conn);
+	conn->pid = getpid();
+	conn->phase = CONN_RUNNING;
+	conn->reading = false;
+	conn->calls = NULL;
+	conn->n_abandoned = 0;
+	conn->n_stalled = 0;
+	if (conn->broken == 0)
+		conn->broken = switch_connection(conn);
+}
+
+static void before_fork(void)
+{
+	(void)pthread_mutex_lock(&list_lock);
+	for (struct shmb_conn *conn = list; conn; conn = conn->fork_next)
+		prepare(conn);
+}
+
+static void after_fork_parent(void)
+{
+	for (struct shmb_conn *conn = list; conn; conn = conn->fork_next)
+		resume_parent(conn);
+	(void)pthread_mutex_unlock(&list_lock);
+}
+
+static void after_fork_child(void)
+{
+	for (struct shmb_conn *conn = list; conn; conn = conn->fork_next)
+		resume_child(conn);
+	(void)pthread_mutex_unlock(&list_lock);
+}
+
+static void install(void)
+{
+	once_result = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+int fork_register(struct shmb_conn *conn)
+{
+	(void)pthread_once(&once, install);
+	if (once_result < 0)
+		return once_result;
+
+	(void)pthread_mutex_lock(&list_lock);
+	conn->carried = true;
+	conn->fork_next = list;
+	list = conn;
+	(void)pthread_mutex_unlock(&list_lock);
+	return 0;
+}
+
+void fork_unregister(struct shmb_conn *conn)
+{
+	if (!conn->carried)
+		return;
+
+	(void)pthread_mutex_lock(&list_lock);
+	for (struct shmb_conn **p = &list; *p; p = &(*p)->fork_next)
+		if (*p == conn) {
+			*p = conn->fork_next;
+			break;
+		}
+	(void)pthread_mutex_unlock(&list_lock);
+}
