@@ -5,7 +5,7 @@ fuzz_programs =
 
 if ENABLE_FUZZING
 noinst_PROGRAMS += $(fuzz_programs)
-fuzz_ldadd = -fsanitize=fuzzer $(LDADD)
+fuzz_ldadd = $(FUZZER_LIBS) $(LDADD)
 else
 test_programs += $(fuzz_programs)
 check_LTLIBRARIES += libshmb-replay.la
