@@ -22,7 +22,11 @@
 
 #include "bench/bench.h"
 #include "bench/broker.h"
+#include "bench/delay.h"
 #include "bench/kernel.h"
+#include "bench/kill.h"
+#include "bench/load.h"
+#include "bench/memory.h"
 #include "bench/minserver.h"
 
 #define JOBS_MAX 24u
@@ -43,6 +47,32 @@ int bench_touch(int fd, bool write)
 		(void)*p;
 
 	return munmap((void *)p, SEGMENT_BYTES) < 0 ? -errno : 0;
+}
+
+int bench_fill(int fd, size_t n_bytes)
+{
+	void *p;
+
+	p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+
+	memset(p, 1, n_bytes);
+	return munmap(p, n_bytes) < 0 ? -errno : 0;
+}
+
+int bench_report(struct bench *b, const char *group, const char *name, enum place place, const struct series *s)
+{
+	struct figure f = FIGURE_INIT;
+
+	f.group = group;
+	f.name = name;
+	f.place = place_name(place);
+	f.unit = "us";
+	f.median = series_quantile(s, 0.5);
+	f.p99 = series_quantile(s, 0.99);
+	f.worst = series_quantile(s, 1);
+	return report_add(b->report, &f);
 }
 
 int bench_pin(struct bench *b, enum place place)
@@ -190,6 +220,10 @@ static const struct {
 } groups[] = {
 	{"open", run_open},
 	{"create", run_create},
+	{"load", load_run},
+	{"reclaim", kill_run},
+	{"delay", delay_run},
+	{"memory", memory_run},
 };
 
 static int start_minimal(struct bench *b)
@@ -304,7 +338,7 @@ static const char help[] =
 	"shmbroker-bench [OPTION...]\n"
 	"Measures a private broker beside the kernel's own shared memory and a minimal server.\n\n"
 	"  --quick          fewer rounds: under 40 seconds instead of some three minutes\n"
-	"  --only NAME      one group alone: open, create\n"
+	"  --only NAME      one group alone: open, create, load, reclaim, delay, memory\n"
 	"  --json FILE      the figures as JSON as well\n"
 	"  --daemon PATH    the broker to measure (default: shmbrokerd from $PATH)\n"
 	"  --help           this text\n";

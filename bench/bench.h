@@ -39,6 +39,13 @@ int bench_fail(const char *what, int error);
 /* Maps the page behind @fd, touches it, unmaps it. Returns 0 or a negative errno. */
 int bench_touch(int fd, bool write) _must_check_;
 
+/* Writes every page of @n_bytes behind @fd. Returns 0 or a negative errno. */
+int bench_fill(int fd, size_t n_bytes) _must_check_;
+
+/* Reports the quantiles of @s, microseconds. Returns 0 or a negative errno. */
+int bench_report(struct bench *b, const char *group, const char *name, enum place place, const struct series *s)
+	_must_check_;
+
 /* How many rounds: fewer when in haste. */
 static inline unsigned bench_rounds(const struct bench *b, unsigned n)
 {

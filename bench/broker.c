@@ -21,6 +21,7 @@ struct broker {
 	char new_names[BROKER_ITEMS_MAX][sizeof(BROKER_PREFIX) + 8];
 	const char *removed[BROKER_ITEMS_MAX]; /* new_names, as shmb_remove_many() wants them */
 	struct shmb_item items[BROKER_ITEMS_MAX];
+	struct shmb_segment *old[BROKER_ITEMS_MAX];
 };
 
 int broker_connect(const struct bench *b, struct shmb_conn **ret_conn)
@@ -73,15 +74,16 @@ static void name_items(struct shmb_item *items, unsigned n_items,
 		items[i] = (struct shmb_item){.name = names[i], .n_bytes = SEGMENT_BYTES};
 }
 
-/* The owner keeps them open until it disconnects. */
 static int make_old(struct broker *br)
 {
 	int r;
 
 	name_items(br->items, BROKER_ITEMS_MAX, br->old_names);
 	r = shmb_create_many(br->owner, br->items, BROKER_ITEMS_MAX, NULL, NULL);
-	for (unsigned i = 0; r == 0 && i < BROKER_ITEMS_MAX; i++)
-		r = br->items[i].result < 0 ? br->items[i].result : touch(br->items[i].segment, true);
+	for (unsigned i = 0; r == 0 && i < BROKER_ITEMS_MAX; i++) {
+		br->old[i] = br->items[i].segment;
+		r = br->items[i].result < 0 ? br->items[i].result : touch(br->old[i], true);
+	}
 
 	return r;
 }
@@ -120,6 +122,7 @@ struct broker *broker_free(struct broker *br)
 		return NULL;
 
 	shmb_disconnect(br->conn);
+	shmb_close_many(br->old, BROKER_ITEMS_MAX);
 	shmb_disconnect(br->owner);
 	free(br);
 	return NULL;

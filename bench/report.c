@@ -81,7 +81,7 @@ struct report *report_free(struct report *r)
 
 void report_heading(const char *group, const char *text)
 {
-	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %8s %9s  %s\n", group, text, "", "", "median", "p99", "quiet",
+	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %9s %7s %8s %9s  %s\n", group, text, "", "", "median", "p99", "worst", "quiet", "cpu",
 	       "/ POSIX", "/ minimal", "aim");
 }
 
@@ -160,17 +160,19 @@ int report_add(struct report *r, const struct figure *f)
 	printf("%-44s %-13s", f->name, f->place);
 	print_number(9, f->median);
 	print_number(9, f->p99);
+	print_number(9, f->worst);
 	print_number(9, f->quiet);
+	print_number(7, f->cpu);
 	print_number(8, f->ratios[RATIO_POSIX]);
 	print_number(9, f->ratios[RATIO_MINIMAL]);
 	aims_json = judge(r, f);
 	printf("\n");
 	(void)fflush(stdout);
 
-	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "group", f->group, "name",
+	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "group", f->group, "name",
 		      f->name, "place", f->place, "unit", f->unit, "median", pack_number(f->median), "p99",
-		      pack_number(f->p99), "worst", pack_number(f->worst), "quiet", pack_number(f->quiet), "ratios",
-		      "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal", pack_number(f->ratios[RATIO_MINIMAL]),
+		      pack_number(f->p99), "worst", pack_number(f->worst), "quiet", pack_number(f->quiet), "cpu",
+		      pack_number(f->cpu), "ratios", "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal", pack_number(f->ratios[RATIO_MINIMAL]),
 		      "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims", aims_json);
 	return json_array_append_new(r->figures, o) < 0 ? -ENOMEM : 0;
 }

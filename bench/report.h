@@ -26,14 +26,15 @@ struct figure {
 	double median;
 	double p99;
 	double worst;
-	double quiet; /* the lowest median of a round */
+	double quiet; /* the lowest median of a round (of a throughput: the highest) */
+	double cpu;   /* microseconds of the server's CPU time for each */
 	double ratios[RATIO_N];
 };
 
 #define FIGURE_INIT                                                                  \
 	{                                                                            \
 		.place = "", .median = NAN, .p99 = NAN, .worst = NAN, .quiet = NAN, \
-		.ratios = {NAN, NAN, NAN}                                            \
+		.cpu = NAN, .ratios = {NAN, NAN, NAN}                                \
 	}
 
 struct report;
