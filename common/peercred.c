@@ -14,6 +14,9 @@
 #include "common/peercred.h"
 
 /* Linux 6.5; missing in older headers. Source: include/uapi/asm-generic/socket.h. */
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
@@ -190,4 +193,16 @@ bool peercred_in_group(const struct peercred *c, gid_t gid)
 			return true;
 
 	return false;
+}
+
+int peercred_attach(int sock, bool on)
+{
+	int value = on;
+
+	if (setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &value, sizeof(value)) < 0)
+		return -errno;
+	/* Before Linux 6.5 the pid of the credentials has to do. */
+	if (setsockopt(sock, SOL_SOCKET, SO_PASSPIDFD, &value, sizeof(value)) < 0 && errno != ENOPROTOOPT)
+		return -errno;
+	return 0;
 }

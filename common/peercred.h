@@ -36,6 +36,12 @@ struct peercred {
 int peercred_get(int sock, struct peercred *ret, bool *ret_gone) _must_check_;
 void peercred_done(struct peercred *c);
 
+/*
+ * Has the kernel attach the sender's credentials, and a pidfd where it can (Linux 6.5), to every message that @sock
+ * receives from now on; or no longer. Returns 0 or a negative errno.
+ */
+int peercred_attach(int sock, bool on) _must_check_;
+
 /* Copies everything, the pidfd too. */
 int peercred_copy(const struct peercred *from, struct peercred *ret) _must_check_;
 

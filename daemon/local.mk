@@ -1,9 +1,60 @@
 # Everything but main.c is a library, so that tests can link it.
 noinst_LTLIBRARIES += libshmb-daemon.la
 
-libshmb_daemon_la_SOURCES =
+libshmb_daemon_la_SOURCES = \
+	daemon/access.c \
+	daemon/access.h \
+	daemon/broker.c \
+	daemon/broker.h \
+	daemon/clock.h \
+	daemon/config.c \
+	daemon/config.h \
+	daemon/defaults.h \
+	daemon/dispatch.c \
+	daemon/dispatch.h \
+	daemon/dispatch_list.c \
+	daemon/dispatch_manage.c \
+	daemon/dispatch_open.c \
+	daemon/grant.c \
+	daemon/grant.h \
+	daemon/hold.c \
+	daemon/hold.h \
+	daemon/hugepages.c \
+	daemon/hugepages.h \
+	daemon/index.c \
+	daemon/index.h \
+	daemon/jobs.c \
+	daemon/jobs.h \
+	daemon/listener.c \
+	daemon/listener.h \
+	daemon/log.c \
+	daemon/log.h \
+	daemon/notify.c \
+	daemon/notify.h \
+	daemon/open.c \
+	daemon/open.h \
+	daemon/options.c \
+	daemon/options.h \
+	daemon/outflow.c \
+	daemon/outflow.h \
+	daemon/peer.c \
+	daemon/peer.h \
+	daemon/quota.c \
+	daemon/quota.h \
+	daemon/reaper.c \
+	daemon/reaper.h \
+	daemon/registry.c \
+	daemon/registry.h \
+	daemon/segment.c \
+	daemon/segment.h \
+	daemon/segment_life.c \
+	daemon/segment_life.h \
+	daemon/session.c \
+	daemon/session.h \
+	daemon/wait.c \
+	daemon/wait.h
 libshmb_daemon_la_LIBADD = libshmb-proto.la libshmb-common.la $(UV_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) $(NETTLE_LIBS)
 
-#sbin_PROGRAMS += shmbrokerd
-#shmbrokerd_SOURCES = daemon/main.c
-#shmbrokerd_LDADD = libshmb-daemon.la
+sbin_PROGRAMS += shmbrokerd
+shmbrokerd_SOURCES = daemon/main.c
+shmbrokerd_LDADD = libshmb-daemon.la

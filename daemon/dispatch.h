@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* One checked request to its handler, and the handler's answer back. */
+
+#include "daemon/hold.h"
+#include "daemon/session.h"
+#include "proto/codec.h"
+
+/* A request being served. */
+struct request {
+	struct broker *b;
+	struct session *session;
+	const struct codec_packet *packet;
+	struct codec_writer reply;
+};
+
+void dispatch(struct session *session, const struct codec_packet *packet);
+
+/* Ends a request: with what has been written into its reply, or with a refusal (NULL: an empty one). */
+void request_reply(struct request *rq, const int *fds, const uint32_t *handles, unsigned n_fds);
+void request_refuse(struct request *rq, uint32_t status, const struct wire_refusal *refusal);
+
+/* The answer to an OPEN or CREATE, also of one that has waited. */
+void result_granted(struct wire_result *result, const struct hold *hold, bool created);
+/* Answers an OPEN that has waited; @hold is NULL unless it was granted. */
+void open_answer(struct session *session, uint64_t cookie, struct wire_result *result, struct hold *hold);
+
+/* Handlers: opening and creating in dispatch_open.c, the rest in dispatch_manage.c and dispatch_list.c. */
+void handle_create(struct request *rq);
+void handle_open(struct request *rq);
+void handle_close(struct request *rq);
+void handle_cancel(struct request *rq);
+void handle_fork(struct request *rq);
+void handle_remove(struct request *rq);
+void handle_publish(struct request *rq);
+void handle_grow(struct request *rq);
+void handle_grant(struct request *rq);
+void handle_stat(struct request *rq);
+void handle_list(struct request *rq);
+void handle_holders(struct request *rq);
+
+/* The segment that a request names, if the caller may know of it; else NULL and the status to refuse with. */
+struct segment *request_target(struct request *rq, const struct codec_target *target, uint32_t *ret_status);

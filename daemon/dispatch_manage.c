@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+
+/* REMOVE, PUBLISH, GROW and GRANT: what changes a segment that is there. */
+
+#include <stdlib.h>
+
+#include "common/cleanup.h"
+#include "daemon/access.h"
+#include "daemon/broker.h"
+#include "daemon/dispatch.h"
+#include "daemon/peer.h"
+
+static uint32_t manage_refuse(const struct segment *s, enum wire_rule rule, struct wire_refusal *reterr)
+{
+	*reterr = (struct wire_refusal){.uid = s->rec->uid, .rule = rule};
+	return WIRE_STATUS_ACCESS;
+}
+
+/* --- REMOVE ------------------------------------------------------------------------------------------ */
+
+static void remove_one(struct request *rq, const struct codec_target *target, struct wire_verdict *verdict)
+{
+	struct segment *s = request_target(rq, target, &verdict->status);
+
+	if (!s)
+		return;
+	if (s->rec->state == WIRE_STATE_ORPHANED) {
+		verdict->status = WIRE_STATUS_NOT_FOUND;
+		return;
+	}
+	if (!access_may_remove(rq->b, s, &rq->session->cred)) {
+		verdict->status = manage_refuse(s, WIRE_RULE_NOT_OWNER, &verdict->refusal);
+		return;
+	}
+	verdict->n_holders = s->n_holds;
+	segment_unname(rq->b, s, WIRE_WHAT_REMOVED);
+}
+
+void handle_remove(struct request *rq)
+{
+	struct wire_batch batch = {};
+	struct codec_reader reader;
+	struct codec_target target;
+	struct wire_verdict *verdict;
+
+	codec_read_batch(rq->packet, &reader);
+	batch.count = reader.count;
+	codec_put(&rq->reply, &batch, sizeof(batch));
+	verdict = codec_reserve(&rq->reply, batch.count * sizeof(*verdict));
+	for (; codec_next_target(&reader, &target); verdict++)
+		remove_one(rq, &target, verdict);
+	request_reply(rq, NULL, NULL, 0);
+}
+
+/* --- PUBLISH ----------------------------------------------------------------------------------------- */
+
+/*
+ * A freeze walks all pages and may wait for some that the kernel has pinned (F_SEAL_WRITE in mm/memfd.c), so it is
+ * done in the thread pool; who asked and what for is found again by id, for either may be gone by then.
+ */
+struct freeze {
+	uv_work_t work;
+	struct broker *b;
+	uint64_t session_id, segment_id, cookie;
+	int fd;
+	int sealed;
+};
+
+static void freeze_work(uv_work_t *work)
+{
+	struct freeze *f = work->data;
+
+	reaper_give_way();
+	f->sealed = segment_seal(f->fd, true);
+}
+
+static struct session *freeze_session(const struct freeze *f)
+{
+	struct session *s;
+
+	for (s = f->b->sessions.list; s; s = s->next)
+		if (s->rec->id == f->session_id)
+			return session_doomed(s) ? NULL : s;
+	return NULL;
+}
+
+static void freeze_done(uv_work_t *work, int status _unused_)
+{
+	struct freeze *f = work->data;
+	struct segment *s = segment_find_id(f->b, f->segment_id);
+	struct session *session = freeze_session(f);
+	const struct wire_header h = {.opcode = WIRE_PUBLISH, .cookie = f->cookie};
+	const struct codec_packet packet = {.header = &h};
+	struct request rq = {.b = f->b, .session = session, .packet = &packet};
+	uint32_t verdict = WIRE_STATUS_NOT_FOUND;
+
+	if (s && s->rec->state == WIRE_STATE_UNPUBLISHED) {
+		s->sealing = false;
+		verdict = segment_published(f->b, s, f->sealed, true);
+	}
+	reaper_take(&f->b->reaper, f->fd, UINT64_MAX);
+	free(f);
+	if (!session)
+		return;
+	codec_begin(&rq.reply, rq.b->tx, sizeof(rq.b->tx));
+	if (verdict == WIRE_STATUS_OK)
+		request_reply(&rq, NULL, NULL, 0);
+	else
+		request_refuse(&rq, verdict, NULL);
+}
+
+static uint32_t publish_frozen(struct request *rq, struct segment *s)
+{
+	_cleanup_free_ struct freeze *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return WIRE_STATUS_NO_MEMORY;
+	f->work.data = f;
+	f->b = rq->b;
+	f->session_id = rq->session->rec->id;
+	f->segment_id = s->rec->id;
+	f->cookie = rq->packet->header->cookie;
+	if (fd_dup(s->fd, &f->fd) < 0)
+		return WIRE_STATUS_NO_FDS;
+	if (uv_queue_work(&rq->b->loop, &f->work, freeze_work, freeze_done) < 0) {
+		fd_close(f->fd);
+		return WIRE_STATUS_INTERNAL;
+	}
+	s->sealing = true;
+	(void)TAKE_PTR(f);
+	return WIRE_STATUS_OK;
+}
+
+void handle_publish(struct request *rq)
+{
+	const struct wire_publish *publish = rq->packet->body;
+	struct wire_refusal refusal = {};
+	struct codec_target target;
+	struct segment *s;
+	uint32_t status;
+
+	codec_read_target(rq->packet, &target);
+	s = request_target(rq, &target, &status);
+	if (s)
+		status = segment_publish_check(s, rq->session, &refusal);
+	if (status == WIRE_STATUS_OK && publish->freeze) {
+		status = publish_frozen(rq, s);
+		if (status == WIRE_STATUS_OK)
+			return; /* answered when it is done */
+	} else if (status == WIRE_STATUS_OK) {
+		status = segment_published(rq->b, s, segment_seal(s->fd, false), false);
+	}
+	if (status == WIRE_STATUS_OK)
+		request_reply(rq, NULL, NULL, 0);
+	else
+		request_refuse(rq, status, &refusal);
+}
+
+/* --- GROW -------------------------------------------------------------------------------------------- */
+
+static struct hold *manage_hold(struct request *rq, const struct codec_target *target)
+{
+	return target->target->by == WIRE_BY_HANDLE ? hold_find(rq->b, rq->session, target->target->handle) : NULL;
+}
+
+void handle_grow(struct request *rq)
+{
+	const struct wire_grow *grow = rq->packet->body;
+	struct wire_refusal refusal = {};
+	struct codec_target target;
+	const struct hold *hold;
+	struct segment *s;
+	uint32_t status;
+	uint8_t access;
+
+	codec_read_target(rq->packet, &target);
+	s = request_target(rq, &target, &status);
+	if (s) {
+		hold = manage_hold(rq, &target);
+		access = hold ? (uint8_t)hold->rec->state : access_to(s, &rq->session->cred);
+		status = access == WIRE_ACCESS_WRITE ? segment_grow(rq->b, s, rq->session, grow->n_bytes, &refusal)
+						     : manage_refuse(s, WIRE_RULE_MODE, &refusal);
+	}
+	if (status == WIRE_STATUS_OK) {
+		const struct wire_sizes sizes = {.n_bytes = s->rec->n_bytes, .max_bytes = s->rec->max_bytes};
+
+		codec_put(&rq->reply, &sizes, sizeof(sizes));
+		request_reply(rq, NULL, NULL, 0);
+	} else {
+		request_refuse(rq, status, &refusal);
+	}
+}
+
+/* --- GRANT ------------------------------------------------------------------------------------------- */
+
+static uint32_t grant_invalid(struct wire_refusal *reterr, enum wire_field field)
+{
+	*reterr = (struct wire_refusal){.used = field};
+	return WIRE_STATUS_INVALID;
+}
+
+static uint32_t grant_too_many(struct request *rq, uint64_t used, struct wire_refusal *reterr)
+{
+	quota_refuse(reterr, rq->session->cred.uid, LIMIT_GRANTS, &rq->session->limits, used);
+	return WIRE_STATUS_LIMIT;
+}
+
+static uint32_t grant_token(struct request *rq, struct hold *hold, uint8_t access, struct wire_granted *granted,
+			    struct wire_refusal *reterr)
+{
+	if (!hold)
+		return grant_invalid(reterr, WIRE_FIELD_TARGET);
+	if (access == 0 || access > hold->rec->state)
+		return access == 0 ? grant_invalid(reterr, WIRE_FIELD_ACCESS)
+				   : manage_refuse(hold->segment, WIRE_RULE_MODE, reterr);
+	if (hold->n_tokens >= rq->session->limits.max[LIMIT_GRANTS])
+		return grant_too_many(rq, hold->n_tokens, reterr);
+	return token_new(rq->b, hold, access, granted->token);
+}
+
+/* How many hold it that the grant stood for; they keep what they have. */
+static uint32_t grant_count_holders(const struct segment *s, const struct wire_grant *grant)
+{
+	const struct hold *hold;
+	uint32_t n = 0;
+
+	for (hold = s->holds; hold; hold = hold->seg_next) {
+		const struct peercred *cred = &hold->session->cred;
+
+		if (grant->kind == WIRE_GRANT_UID ? cred->uid == grant->who : peercred_in_group(cred, grant->who))
+			n++;
+	}
+	return n;
+}
+
+static uint32_t grant_id(struct request *rq, struct segment *s, const struct wire_grant *grant,
+			 struct wire_granted *granted, struct wire_refusal *reterr)
+{
+	uint64_t most = MIN(rq->session->limits.max[LIMIT_GRANTS], limit_defaults[LIMIT_GRANTS].ceiling);
+	uint32_t status;
+
+	if (!access_is_owner(s, &rq->session->cred))
+		return manage_refuse(s, WIRE_RULE_NOT_OWNER, reterr);
+	if (s->rec->state == WIRE_STATE_ORPHANED)
+		return WIRE_STATUS_NOT_FOUND;
+	if (grant->access == 0) {
+		if (!grant_clear(rq->b, s, grant->kind, grant->who))
+			return WIRE_STATUS_NOT_FOUND;
+		granted->n_holders = grant_count_holders(s, grant);
+		return WIRE_STATUS_OK;
+	}
+	status = grant_set(rq->b, s, grant->kind, grant->who, grant->access, (uint32_t)most);
+	return status == WIRE_STATUS_LIMIT ? grant_too_many(rq, s->n_grants, reterr) : status;
+}
+
+void handle_grant(struct request *rq)
+{
+	const struct wire_grant *grant = rq->packet->body;
+	struct wire_granted granted = {};
+	struct wire_refusal refusal = {};
+	struct codec_target target;
+	struct segment *s;
+	uint32_t status;
+
+	codec_read_target(rq->packet, &target);
+	s = request_target(rq, &target, &status);
+	if (s && grant->access > WIRE_ACCESS_WRITE)
+		status = grant_invalid(&refusal, WIRE_FIELD_ACCESS);
+	else if (s && grant->kind == WIRE_GRANT_TOKEN)
+		status = grant_token(rq, manage_hold(rq, &target), grant->access, &granted, &refusal);
+	else if (s && (grant->kind == WIRE_GRANT_UID || grant->kind == WIRE_GRANT_GID))
+		status = grant_id(rq, s, grant, &granted, &refusal);
+	else if (s)
+		status = grant_invalid(&refusal, WIRE_FIELD_TARGET);
+	if (status != WIRE_STATUS_OK) {
+		request_refuse(rq, status, &refusal);
+		return;
+	}
+	codec_put(&rq->reply, &granted, sizeof(granted));
+	request_reply(rq, NULL, NULL, 0);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "daemon/broker.h"
+#include "daemon/clock.h"
+#include "daemon/hold.h"
+
+/* Slots and handles are ours, given out one after the other: nobody can aim them. */
+static uint32_t hold_hash(const struct session *session, uint32_t handle)
+{
+	return (uint32_t)(((uint64_t)session->slot << 32 | handle) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
+
+uint32_t hold_new(struct broker *b, struct session *session, struct segment *segment, uint8_t access, uint32_t flags,
+		  uint32_t handle, struct hold **ret_hold, struct wire_refusal *reterr)
+{
+	struct hold *hold = calloc(1, sizeof(*hold));
+
+	if (!hold)
+		return WIRE_STATUS_NO_MEMORY;
+	if (quota_charge_init(&b->quota, &hold->charge, session->user, LIMIT_HOLDS, 1, &session->limits, reterr) != 0) {
+		free(hold);
+		return WIRE_STATUS_QUOTA;
+	}
+	hold->rec = registry_alloc(&b->registry, REGISTRY_HOLDS, &hold->slot);
+	if (!hold->rec) {
+		quota_charge_deinit(&b->quota, &hold->charge);
+		free(hold);
+		return WIRE_STATUS_NO_MEMORY;
+	}
+	hold->session = session;
+	hold->segment = segment;
+	hold->rec->session = session->slot;
+	hold->rec->segment = segment->slot;
+	hold->rec->handle = handle ? handle : session->rec->next_handle++;
+	hold->rec->flags = flags;
+	hold->rec->since_usec = clock_usec(CLOCK_REALTIME);
+	registry_commit(&hold->rec->state, access);
+	index_insert(&b->sessions.holds, &hold->by_handle, hold_hash(session, hold->rec->handle));
+	DL_APPEND(session->holds, hold);
+	DL_APPEND2(segment->holds, hold, seg_prev, seg_next);
+	session->n_holds++;
+	segment->n_holds++;
+	if (flags & WIRE_OPEN_NOTIFY)
+		segment->n_notify++;
+	segment_held(b, segment);
+	*ret_hold = hold;
+	return WIRE_STATUS_OK;
+}
+
+/* The uid that keeps an orphan goes on paying as long as one of its holds is there. */
+static void hold_pass_orphan_charge(struct broker *b, struct hold *hold)
+{
+	struct hold *other;
+
+	if (!hold->orphan_charge.user)
+		return;
+	DL_FOREACH2(hold->segment->holds, other, seg_next)
+	{
+		if (other->session->user == hold->session->user) {
+			other->orphan_charge = hold->orphan_charge;
+			return;
+		}
+	}
+	quota_charge_deinit(&b->quota, &hold->orphan_charge);
+}
+
+void hold_free(struct broker *b, struct hold *hold)
+{
+	struct segment *segment = hold->segment;
+	struct session *session = hold->session;
+
+	if (hold->n_tokens > 0)
+		tokens_drop(b, hold);
+	index_remove(&b->sessions.holds, &hold->by_handle);
+	DL_DELETE(session->holds, hold);
+	DL_DELETE2(segment->holds, hold, seg_prev, seg_next);
+	session->n_holds--;
+	segment->n_holds--;
+	if (hold->rec->flags & WIRE_OPEN_NOTIFY)
+		segment->n_notify--;
+	hold_pass_orphan_charge(b, hold);
+	quota_charge_deinit(&b->quota, &hold->charge);
+	registry_free(&b->registry, REGISTRY_HOLDS, hold->slot);
+	free(hold);
+	segment_released(b, segment);
+}
+
+struct hold *hold_find(struct broker *b, const struct session *session, uint32_t handle)
+{
+	struct index_node *node = index_first(&b->sessions.holds, hold_hash(session, handle));
+
+	for (; node; node = index_next(node)) {
+		struct hold *hold = container_of(node, struct hold, by_handle);
+
+		if (hold->session == session && hold->rec->handle == handle)
+			return hold;
+	}
+	return NULL;
+}
+
+void hold_charge_orphan(struct broker *b, struct segment *segment)
+{
+	uint64_t page = UINT64_C(1) << (segment->rec->huge_shift ? segment->rec->huge_shift : 12);
+	struct hold *hold;
+
+	DL_FOREACH2(segment->holds, hold, seg_next)
+	{
+		struct user *user = hold->session->user;
+
+		if (user->stamp == segment->rec->id)
+			continue;
+		user->stamp = segment->rec->id;
+		quota_charge_force(&b->quota, &hold->orphan_charge, user, LIMIT_BYTES,
+				   ROUND_UP(segment->rec->max_bytes, page));
+	}
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A hold: one open segment of one session. It is named by a handle, unique in the session and the same in a forked
+ * session. The segment lives at least as long.
+ */
+
+#include <stdint.h>
+
+#include "daemon/index.h"
+#include "daemon/quota.h"
+#include "daemon/registry.h"
+
+struct broker;
+struct segment;
+struct session;
+
+struct hold {
+	struct index_node by_handle;
+	struct registry_hold *rec;
+	uint32_t slot;
+	uint32_t n_tokens; /* tokens given out by it */
+	struct session *session;
+	struct segment *segment;
+	struct hold *prev, *next;	  /* in the session's list */
+	struct hold *seg_prev, *seg_next; /* in the segment's list, oldest first */
+	struct quota_charge charge;
+	struct quota_charge orphan_charge; /* the segment's bytes, on one hold of each uid that keeps an orphan */
+};
+
+/* Verdict is an enum wire_status. @handle: 0 for a new one. */
+uint32_t hold_new(struct broker *b, struct session *session, struct segment *segment, uint8_t access, uint32_t flags,
+		  uint32_t handle, struct hold **ret_hold, struct wire_refusal *reterr);
+
+/* Gives it up; the segment may go with it. */
+void hold_free(struct broker *b, struct hold *hold);
+
+struct hold *hold_find(struct broker *b, const struct session *session, uint32_t handle);
+
+/* The segment has become an orphan: its bytes are charged to each uid that holds it. */
+void hold_charge_orphan(struct broker *b, struct segment *segment);

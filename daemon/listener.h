@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Listening sockets. Accepts in bounded turns; a full descriptor table pauses accepting for a moment instead of
+ * spinning or ending the daemon.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "common/macro.h"
+
+struct broker;
+
+struct listener {
+	struct listener *next;
+	struct broker *b;
+	uv_poll_t poll;
+	int fd;
+	char *path; /* as in its address; NULL if it has none */
+	bool bound; /* the socket file is ours to remove */
+	dev_t dev;  /* the file that we bound: another one there is not ours */
+	ino_t ino;
+};
+
+struct listeners {
+	struct listener *list;
+	uv_timer_t resume;
+	bool paused;
+	bool complained;
+};
+
+void listeners_init(struct broker *b);
+/* Binds and listens at @path; says in the log why it cannot. */
+int listener_bind(struct broker *b, const char *path) _must_check_;
+/* Takes a socket that listens already. */
+int listener_adopt(struct broker *b, int fd) _must_check_;
+/* Stops accepting, removes the socket files that are ours, closes. */
+void listeners_close(struct broker *b);
+
+/* A connected socket becomes a session; it is closed if it cannot. */
+void listener_welcome(struct broker *b, int fd, const char *path);

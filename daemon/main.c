@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+
+/* shmbrokerd: options, then the broker until it is told to stop. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/broker.h"
+#include "daemon/log.h"
+#include "daemon/options.h"
+
+enum { MAIN_LISTEN_FDS_MAX = 16 };
+
+/* The sockets of socket activation that are for clients. */
+static int main_listen_fds(int ret_fds[MAIN_LISTEN_FDS_MAX])
+{
+	int n = sd_listen_fds(1), n_ours = 0;
+
+	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n && n_ours < MAIN_LISTEN_FDS_MAX; fd++) {
+		if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0)
+			ret_fds[n_ours++] = fd;
+		else
+			log_warning("passed descriptor %d is not a listening SOCK_SEQPACKET socket, ignoring", fd);
+	}
+	return n < 0 ? n : n_ours;
+}
+
+static int main_serve(const struct options *options, const int *listen_fds, int n_listen_fds)
+{
+	const struct broker_options broker_options = {
+		.socket_paths = options->socket_paths,
+		.listen_fds = listen_fds,
+		.n_listen_fds = (unsigned)n_listen_fds,
+		.config_path = options->config_path,
+		.config_must_exist = options->config_given,
+	};
+	struct broker *b;
+
+	if (broker_new(&broker_options, &b) < 0)
+		return EXIT_FAILURE;
+	broker_run(b);
+	broker_free(b);
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	int listen_fds[MAIN_LISTEN_FDS_MAX], n, r;
+	struct options options;
+
+	/* Nobody who stops reading our words may end us. */
+	signal(SIGPIPE, SIG_IGN);
+	n = main_listen_fds(listen_fds);
+	if (n < 0) {
+		log_error("socket activation: %s", strerror(-n));
+		return EXIT_FAILURE;
+	}
+	r = options_parse(argc, argv, n > 0, &options);
+	if (r == 0) {
+		log_set_level(options.log_level);
+		r = main_serve(&options, listen_fds, n);
+	} else if (r < 0) {
+		log_error("%s", strerror(-r));
+		r = EXIT_FAILURE;
+	} else {
+		r = r == OPTIONS_E_DONE ? EXIT_SUCCESS : 2;
+	}
+	options_done(&options);
+	return r;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include <config.h> /* not the one beside it */
+
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/defaults.h"
+
+static void options_help(void)
+{
+	printf("Usage: shmbrokerd [OPTION]...\n"
+	       "\n"
+	       "Owns named shared-memory segments and hands out their descriptors.\n"
+	       "\n"
+	       "  --socket PATH       listen there; may be given several times (default:\n"
+	       "                      " DEFAULT_SYSTEM_SOCKET " for root,\n"
+	       "                      $XDG_RUNTIME_DIR/" DEFAULT_USER_SOCKET " for others)\n"
+	       "  --config FILE       read limits and rules from FILE and FILE.d/*.conf\n"
+	       "                      (default: " DEFAULT_CONFIG ", if there)\n"
+	       "  --log-level LEVEL   error, warning, info (default) or debug\n"
+	       "  --version           print the version\n"
+	       "  --help              print this\n"
+	       "\n"
+	       "SIGTERM ends it in good order, SIGHUP makes it read its configuration again.\n"
+	       "See shmbrokerd(8), shmbrokerd.conf(5), shmbrokerctl(1).\n");
+}
+
+/* The default socket; its directory is made, since nobody else does when no service manager is about. */
+static int options_default_socket(struct options *options)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char *path, *slash;
+	int r;
+
+	if (geteuid() == 0)
+		path = strdup(DEFAULT_SYSTEM_SOCKET);
+	else if (!runtime || runtime[0] != '/') {
+		fprintf(stderr, "shmbrokerd: XDG_RUNTIME_DIR is not set; say where to listen with --socket PATH\n");
+		return OPTIONS_E_USAGE;
+	} else if (asprintf(&path, "%s/%s", runtime, DEFAULT_USER_SOCKET) < 0) {
+		path = NULL;
+	}
+	if (!path)
+		return -ENOMEM;
+	options->default_path = path;
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	*slash = '/';
+	if (r < 0)
+		return r;
+	options->socket_paths[0] = path;
+	return 0;
+}
+
+int options_parse(int argc, char **argv, bool activated, struct options *ret)
+{
+	enum { OPT_SOCKET = 256, OPT_CONFIG, OPT_LOG_LEVEL, OPT_VERSION, OPT_HELP };
+	static const struct option longs[] = {
+		{"socket", required_argument, NULL, OPT_SOCKET},
+		{"config", required_argument, NULL, OPT_CONFIG},
+		{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+		{"version", no_argument, NULL, OPT_VERSION},
+		{"help", no_argument, NULL, OPT_HELP},
+		{},
+	};
+	unsigned n_sockets = 0;
+	int c;
+
+	*ret = (struct options){.config_path = DEFAULT_CONFIG, .log_level = LOG_LEVEL_INFO};
+	ret->socket_paths = calloc((size_t)argc + 2, sizeof(*ret->socket_paths));
+	if (!ret->socket_paths)
+		return -ENOMEM;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case OPT_SOCKET:
+			ret->socket_paths[n_sockets++] = optarg;
+			break;
+		case OPT_CONFIG:
+			ret->config_path = optarg;
+			ret->config_given = true;
+			break;
+		case OPT_LOG_LEVEL:
+			if (log_level_parse(optarg, &ret->log_level) == 0)
+				break;
+			fprintf(stderr, "shmbrokerd: --log-level is error, warning, info or debug, not \"%s\"\n",
+				optarg);
+			return OPTIONS_E_USAGE;
+		case OPT_VERSION:
+			printf("shmbrokerd %s\n", PACKAGE_VERSION);
+			return OPTIONS_E_DONE;
+		case OPT_HELP:
+		case 'h':
+			options_help();
+			return OPTIONS_E_DONE;
+		default:
+			fprintf(stderr, "Try 'shmbrokerd --help'.\n");
+			return OPTIONS_E_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "shmbrokerd: \"%s\" is one argument too many\nTry 'shmbrokerd --help'.\n",
+			argv[optind]);
+		return OPTIONS_E_USAGE;
+	}
+	return n_sockets == 0 && !activated ? options_default_socket(ret) : 0;
+}
+
+void options_done(struct options *options)
+{
+	free(options->socket_paths);
+	free(options->default_path);
+	*options = (struct options){};
+}

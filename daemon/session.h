@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A session: what one connection holds and is charged for. It ends with the connection, or with the process that made
+ * it; its end is taken in slices.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/peercred.h"
+#include "daemon/index.h"
+#include "daemon/jobs.h"
+#include "daemon/quota.h"
+#include "daemon/registry.h"
+
+struct broker;
+struct hold;
+struct peer;
+struct segment;
+struct wait;
+
+enum session_state { SESSION_LIVE = 1, SESSION_ENDING = 2 };
+
+struct session {
+	struct job job; /* its end */
+	struct broker *b;
+	struct peer *peer; /* NULL once the connection is closed */
+	struct registry_session *rec;
+	uint32_t slot;
+	uint32_t n_holds;
+	struct peercred cred;
+	const char *socket_path; /* of the listener it came in by, for its limits; or NULL */
+	struct limits limits;
+	struct user *user;
+	struct quota_charge charge;
+	struct hold *holds;
+	struct segment *owned;
+	struct wait *waits;
+	struct session *fork_parent, *fork_children; /* NULL when the other has ended */
+	struct session *fork_prev, *fork_next;
+	struct session *prev, *next; /* all sessions */
+};
+
+struct sessions {
+	struct session *list;
+	uint32_t n;
+	struct index holds; /* by session and handle */
+};
+
+int sessions_init(struct broker *b) _must_check_;
+void sessions_deinit(struct broker *b);
+/* The configuration has changed: every session's limits anew. */
+void sessions_reload(struct broker *b);
+
+/*
+ * Begins a session. Takes @cred on success. @parent: the session it is forked from, or NULL. Returns an enum
+ * wire_status.
+ */
+uint32_t session_new(struct broker *b, struct peercred *cred, const char *socket_path, struct session *parent,
+		     struct session **ret_session, struct wire_refusal *reterr);
+
+/* A forked session's first message came from this process. @pidfd is taken, and may be -1. */
+void session_bind(struct session *s, pid_t pid, int pidfd);
+
+/* Copies every hold of @from, with its handle. Returns an enum wire_status; the caller ends @s if it fails. */
+uint32_t session_copy_holds(struct session *s, struct session *from, struct wire_refusal *reterr);
+
+/* Ends it: the connection at once, the holds in slices. @s may be gone on return. Not from within its own request. */
+void session_end(struct session *s);
+/* Ends it in the next round: for use within its own request, or another's. */
+void session_doom(struct session *s);
+bool session_doomed(const struct session *s);
+
+/* One line in the log about what it did wrong; bounded per uid. */
+void session_complain(struct session *s, const char *what, const char *detail);
