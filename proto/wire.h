@@ -19,7 +19,7 @@
 /* Items of one batch; also the kernel's limit of descriptors in one message (SCM_MAX_FD). */
 #define WIRE_ITEMS_MAX 253
 /* Handles of one CLOSE. */
-#define WIRE_HANDLES_MAX 4096
+#define WIRE_HANDLES_MAX 256
 #define WIRE_NAME_MAX 255
 #define WIRE_LABEL_MAX 63
 #define WIRE_TOKEN_BYTES 16
@@ -65,7 +65,7 @@ enum wire_opcode {
 	WIRE_FORK = 12,	   /* empty -> wire_forked, one fd: a connection with the same holds */
 	WIRE_CANCEL = 13,  /* wire_cancel (one-way only): end the waiting OPEN with that cookie */
 
-	WIRE_WELCOME = 32, /* event, wire_welcome: the first packet of every connection; or a refusal */
+	WIRE_WELCOME = 32, /* event, wire_welcome: the first packet, but of a forked connection; or a refusal */
 	WIRE_SEGMENT = 33, /* event, wire_segment_event: something happened to a segment held with WIRE_OPEN_NOTIFY */
 	WIRE_GOODBYE = 34, /* event, empty: the broker ends in good order; the connection closes next */
 };
@@ -307,7 +307,7 @@ struct wire_info {
 	uint8_t frozen;	  /* published with freeze */
 	uint8_t name_len; /* an orphan has the name it had */
 	uint8_t label_len;
-	uint8_t reserved;
+	uint8_t reserved[5];
 };
 
 struct wire_publish {
