@@ -193,7 +193,7 @@ static bool check_infos(struct codec_reader r)
 	while (r.count > 0) {
 		if (!codec_next_info(&r, &i) || !is_padded(&r, i.label))
 			return false;
-		if (i.name.len == 0 || i.label.len > WIRE_LABEL_MAX || i.info->reserved != 0)
+		if (i.name.len == 0 || i.label.len > WIRE_LABEL_MAX || !is_zero(i.info->reserved, i.info + 1))
 			return false;
 	}
 
