@@ -77,12 +77,11 @@ int scm_recv(int sock, struct scm_message *m, int flags)
 	ssize_t n;
 	int r = 0;
 
-	do {
-		n = recvmsg(sock, &h, flags | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	n = recvmsg(sock, &h, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return is_disconnect(errno) ? SCM_E_EOF : -errno;
 
+	m->n_data = (size_t)n;
 	m->n_fds = 0;
 	m->has_creds = false;
 	m->pidfd = -1;
@@ -95,13 +94,10 @@ int scm_recv(int sock, struct scm_message *m, int flags)
 		r = SCM_E_TRUNCATED;
 	else if (n == 0) /* an empty packet with nothing attached cannot be told from the end, and is treated so */
 		r = h.msg_controllen > 0 ? SCM_E_EMPTY : SCM_E_EOF;
-	if (r != 0) {
+	if (r != 0)
 		scm_message_close(m);
-		return r;
-	}
 
-	m->n_data = (size_t)n;
-	return 0;
+	return r;
 }
 
 void scm_message_close(struct scm_message *m)

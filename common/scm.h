@@ -38,10 +38,12 @@ struct scm_message {
 
 /*
  * Receives one packet. On 0 the message owns its descriptors: the caller steals those that it wants and
- * calls scm_message_close() for the rest. On any other result nothing is left open.
+ * calls scm_message_close() for the rest. On any other result nothing is left open; on SCM_E_FDS_LOST the data are
+ * there nevertheless.
  *
  * @flags: MSG_DONTWAIT or 0; MSG_CMSG_CLOEXEC is always added.
- * Returns 0, a verdict, or a negative errno (-EAGAIN: nothing there).
+ * Returns 0, a verdict, or a negative errno: -EAGAIN (nothing there), -EINTR (only where it may wait: to begin anew
+ * would make a time limit of the socket anew as well).
  */
 int scm_recv(int sock, struct scm_message *m, int flags) _must_check_;
 
