@@ -170,8 +170,10 @@ static void config_section(struct config_parser *p, const char *line)
 
 	p->limits = NULL;
 	p->space = NULL;
-	if (!end)
-		return; /* inih reports it */
+	if (!end) {
+		config_fail(p, "a section without \"]\"");
+		return;
+	}
 	snprintf(p->section, sizeof(p->section), "%.*s", (int)(end - line), line);
 	if (strcmp(p->section, "broker") == 0 || strcmp(p->section, "limits") == 0)
 		return;
