@@ -9,19 +9,6 @@
 #include "common/cleanup.h"
 #include "tests/lib/rawpeer.h"
 
-const struct wire_refusal *raw_refusal(const struct raw *r)
-{
-	const struct wire_result *result;
-
-	if (r->packet.header->status != WIRE_STATUS_OK)
-		return r->packet.body;
-	/* A batch of one: its only item has it. */
-	if (r->packet.header->opcode == WIRE_REMOVE)
-		return &((const struct wire_verdict *)((const struct wire_batch *)r->packet.body + 1))->refusal;
-	result = (const struct wire_result *)((const struct wire_batch *)r->packet.body + 1);
-	return &result->refusal;
-}
-
 struct wire_create_item create_item(uint64_t n_bytes)
 {
 	return (struct wire_create_item){.n_bytes = n_bytes, .mode = 0600};
@@ -60,6 +47,8 @@ uint32_t take_grant(struct raw *r, uint64_t cookie, struct grant *ret)
 	if (ret->status == WIRE_STATUS_OK) {
 		ret->handle = ret->result.handle;
 		ret->fd = scm_message_steal(&r->message, 0);
+	} else {
+		r->refusal = ret->result.refusal;
 	}
 	return ret->status;
 }
@@ -177,7 +166,9 @@ uint32_t ask_remove(struct raw *r, struct wire_target target, const char *name, 
 	if (raw_reply(r, r->cookie) != WIRE_STATUS_OK)
 		return r->packet.header->status;
 	verdict = (const struct wire_verdict *)((const struct wire_batch *)r->packet.body + 1);
-	if (ret_n_holders && verdict->status == WIRE_STATUS_OK)
+	if (verdict->status != WIRE_STATUS_OK)
+		r->refusal = verdict->refusal;
+	else if (ret_n_holders)
 		*ret_n_holders = verdict->n_holders;
 	return verdict->status;
 }

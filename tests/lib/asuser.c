@@ -43,7 +43,7 @@ void asuser_end(void)
 	ck_assert_int_eq(setgroups(0, NULL), 0);
 }
 
-static void become(const struct identity *who)
+void asuser_become(const struct identity *who)
 {
 	ck_assert_int_eq(setgroups(who->n_groups, who->groups), 0);
 	ck_assert_int_eq(setresgid(who->gid, who->gid, who->gid), 0);
@@ -52,7 +52,7 @@ static void become(const struct identity *who)
 	ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0);
 }
 
-void child_start(struct child *c, const struct identity *who, child_fn fn, void *userdata)
+void child_start(struct child *c, const struct identity *who, child_fn fn, const void *userdata)
 {
 	pid_t parent = getpid();
 	int chan[2];
@@ -64,7 +64,7 @@ void child_start(struct child *c, const struct identity *who, child_fn fn, void 
 	if (c->pid == 0) {
 		close(chan[0]);
 		if (who)
-			become(who);
+			asuser_become(who);
 		/* After the change of ids, which clears it. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
@@ -131,7 +131,7 @@ void child_kill(struct child *c)
 	ck_assert_int_eq(child_wait(c), 128 + SIGKILL);
 }
 
-void as_user(const struct identity *who, child_fn fn, void *userdata)
+void as_user(const struct identity *who, child_fn fn, const void *userdata)
 {
 	struct child c = CHILD_INIT;
 

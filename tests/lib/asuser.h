@@ -37,6 +37,9 @@ extern const struct identity USER_B_TEAM; /* USER_B, also in GID_TEAM */
 void asuser_begin(const struct identity *who);
 void asuser_end(void);
 
+/* Becomes @who for good, without a way back. */
+void asuser_become(const struct identity *who);
+
 /*
  * A process under the test's control. Its function talks to the test over @chan, one byte at a time, and ends with
  * an exit status; ck_assert() works in it and fails the test. It is killed when the test's process ends.
@@ -52,10 +55,10 @@ struct child {
 		.pid = -1, .pidfd = -1, .chan = -1 \
 	}
 
-typedef void (*child_fn)(int chan, void *userdata);
+typedef void (*child_fn)(int chan, const void *userdata);
 
 /* @who: whom to become for good, all ids, no capabilities; NULL stays what the test is. */
-void child_start(struct child *c, const struct identity *who, child_fn fn, void *userdata);
+void child_start(struct child *c, const struct identity *who, child_fn fn, const void *userdata);
 
 /* Waits for the byte @word from the child; fails when another comes, or the child has ended. */
 void child_expect(struct child *c, char word);
@@ -70,7 +73,7 @@ int child_wait(struct child *c);
 void child_kill(struct child *c);
 
 /* child_start() and child_wait(): fails the test unless @fn returns. */
-void as_user(const struct identity *who, child_fn fn, void *userdata);
+void as_user(const struct identity *who, child_fn fn, const void *userdata);
 
 /* For the child: the other end of child_expect() and child_tell(). */
 void chan_tell(int chan, char word);

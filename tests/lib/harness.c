@@ -51,7 +51,10 @@ static void make_directory(struct broker *b)
 	ck_assert_ptr_nonnull(mkdtemp(b->dir));
 	/* Other users connect too. */
 	ck_assert_int_eq(chmod(b->dir, 0755), 0);
-	snprintf(b->socket, sizeof(b->socket), "%s/broker.sock", b->dir);
+	if (b->who)
+		ck_assert_int_eq(chown(b->dir, b->who->uid, b->who->gid), 0);
+	if (b->socket[0] == '\0')
+		snprintf(b->socket, sizeof(b->socket), "%s/broker.sock", b->dir);
 	snprintf(b->config, sizeof(b->config), "%s/config", b->dir);
 	snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
 }
@@ -82,6 +85,7 @@ static void listen_notify(struct broker *b)
 	b->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_ge(b->notify, 0);
 	ck_assert_int_eq(bind(b->notify, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(chmod(address.sun_path, 0666), 0);
 }
 
 /* In the child: becomes the daemon. */
@@ -92,11 +96,13 @@ static void become_daemon(const struct broker *b, pid_t parent)
 	char path[128];
 	int log;
 
+	log = open(b->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	if (b->who)
+		asuser_become(b->who);
+	/* After the change of ids, which clears it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(124);
-
-	log = open(b->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	if (log < 0 || dup2(log, STDERR_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0)
 		_exit(124);
 	close_range(3, ~0U, 0);
@@ -195,8 +201,9 @@ void broker_start(struct broker *b, const char *config)
 	spawn_and_wait(b);
 }
 
-void broker_restart(struct broker *b)
+void broker_restart(struct broker *b, const char *config)
 {
+	write_config(b, config);
 	spawn_and_wait(b);
 }
 
@@ -243,7 +250,9 @@ void broker_clean(struct broker *b)
 	unlink(path);
 	unlink(b->log);
 	unlink(b->config);
-	unlink(b->socket);
+	/* Of a daemon that failed to start it may be another's. */
+	if (strncmp(b->socket, b->dir, strlen(b->dir)) == 0)
+		unlink(b->socket);
 	ck_assert_msg(rmdir(b->dir) == 0, "%s is not empty: %s", b->dir, strerror(errno));
 }
 
@@ -323,19 +332,35 @@ void broker_expect_fds(const struct broker *b, unsigned n_fds)
 		ck_assert_msg(now_usec() < until, "the daemon has %u descriptors, not %u", n, n_fds);
 }
 
-size_t broker_memory(const struct broker *b)
+/* The sum of the lines of a file in the daemon's /proc that begin with one of two words, in bytes. */
+static size_t sum_kib(const struct broker *b, const char *file, const char *word, const char *other)
 {
 	char path[64], line[256];
 	size_t sum = 0, kib;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)b->pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)b->pid, file);
 	f = fopen(path, "re");
 	ck_assert_ptr_nonnull(f);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Private_Clean: %zu", &kib) == 1 || sscanf(line, "Private_Dirty: %zu", &kib) == 1)
+		char *colon = strchr(line, ':');
+
+		if (!colon || sscanf(colon, ": %zu", &kib) != 1)
+			continue;
+		*colon = '\0';
+		if (strcmp(line, word) == 0 || strcmp(line, other) == 0)
 			sum += kib * 1024;
 	}
 	fclose(f);
 	return sum;
+}
+
+size_t broker_memory(const struct broker *b)
+{
+	return sum_kib(b, "smaps_rollup", "Private_Clean", "Private_Dirty");
+}
+
+size_t broker_address_space(const struct broker *b)
+{
+	return sum_kib(b, "status", "VmSize", "");
 }

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "common/macro.h"
+#include "tests/lib/asuser.h"
 
 /* How long anything may take before the test gives up. Only failing tests ever wait that long. */
 #define PATIENCE_MSEC 20000
@@ -25,7 +26,8 @@ struct broker {
 	int pidfd;
 	int notify;	   /* the socket that READY=1 comes to */
 	bool has_config;
-	rlim_t nofile_max; /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
+	rlim_t nofile_max;	    /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
+	const struct identity *who; /* in: whom it runs as; NULL: as the test does */
 };
 
 #define BROKER_INIT               \
@@ -37,9 +39,12 @@ struct broker {
 void broker_start(struct broker *b, const char *config);
 
 /* As broker_start(), at the socket where @b ran before: after broker_kill(). */
-void broker_restart(struct broker *b);
+void broker_restart(struct broker *b, const char *config);
 
-/* Starts a daemon that is expected to give up at once. Returns its exit status; the log stays for broker_log_has(). */
+/*
+ * Starts a daemon that is expected to give up at once, at @b->socket if that is set. Returns its exit status; the log
+ * stays for broker_log_has().
+ */
 int broker_start_fails(struct broker *b, const char *config) _must_check_;
 
 /* Writes a new configuration, sends SIGHUP, and waits until it was read. */
@@ -64,8 +69,9 @@ unsigned broker_count_memfds(const struct broker *b);
 /* Waits until the daemon has exactly @n_fds descriptors: closing runs on threads of its own. */
 void broker_expect_fds(const struct broker *b, unsigned n_fds);
 
-/* Private memory of the daemon in bytes. */
+/* Private memory and address space of the daemon in bytes. */
 size_t broker_memory(const struct broker *b);
+size_t broker_address_space(const struct broker *b);
 
 /* Skips the running test where it cannot become other users. */
 void need_root(void);

@@ -23,7 +23,7 @@ int raw_socket(const char *path)
 	return fd;
 }
 
-static struct raw *adopt(int sock)
+struct raw *raw_new_fd(int sock)
 {
 	struct raw *r;
 
@@ -40,8 +40,10 @@ static void take_welcome(struct raw *r)
 
 	ck_assert_int_eq(raw_receive(r, -1), RAW_PACKET);
 	ck_assert_uint_eq(r->packet.header->opcode, WIRE_WELCOME);
-	if (r->packet.header->status != WIRE_STATUS_OK)
+	if (r->packet.header->status != WIRE_STATUS_OK) {
+		memcpy(&r->refusal, r->packet.body, sizeof(r->refusal));
 		return;
+	}
 	welcome = r->packet.body;
 	r->session = welcome->session;
 	r->uid = welcome->uid;
@@ -50,7 +52,7 @@ static void take_welcome(struct raw *r)
 uint32_t raw_try_new(const char *path, const struct identity *who, struct raw **ret)
 {
 	asuser_begin(who);
-	*ret = adopt(raw_socket(path));
+	*ret = raw_new_fd(raw_socket(path));
 	asuser_end();
 	take_welcome(*ret);
 	return (*ret)->packet.header->status;
@@ -63,16 +65,6 @@ struct raw *raw_new(const char *path, const struct identity *who)
 	ck_assert_uint_eq(raw_try_new(path, who, &r), WIRE_STATUS_OK);
 	if (who)
 		ck_assert_uint_eq(r->uid, who->uid);
-	return r;
-}
-
-struct raw *raw_new_fd(int sock)
-{
-	struct raw *r;
-
-	r = adopt(sock);
-	take_welcome(r);
-	ck_assert_uint_eq(r->packet.header->status, WIRE_STATUS_OK);
 	return r;
 }
 
@@ -125,6 +117,8 @@ uint32_t raw_reply(struct raw *r, uint64_t cookie)
 		ck_assert_msg(raw_receive(r, -1) == RAW_PACKET, "no answer came");
 	while (r->packet.header->flags & WIRE_FLAG_EVENT);
 	ck_assert_uint_eq(r->packet.header->cookie, cookie);
+	if (r->packet.header->status != WIRE_STATUS_OK)
+		memcpy(&r->refusal, r->packet.body, sizeof(r->refusal));
 	return r->packet.header->status;
 }
 

@@ -21,7 +21,8 @@ struct raw {
 	int sock;
 	uint64_t session;
 	uint32_t uid;
-	uint64_t cookie; /* of the last request */
+	uint64_t cookie;	     /* of the last request */
+	struct wire_refusal refusal; /* of the last ask_ function that did not return OK */
 
 	/* the last packet received, and its descriptors until the next is */
 	struct codec_packet packet;
@@ -41,7 +42,7 @@ struct raw *raw_new(const char *path, const struct identity *who);
 /* As raw_new(), but returns the status of a WELCOME that is a refusal; *@ret is there in either case. */
 uint32_t raw_try_new(const char *path, const struct identity *who, struct raw **ret) _must_check_;
 
-/* Adopts a connected socket (of a FORK reply) and takes the WELCOME. */
+/* Adopts the socket of a FORK reply, which has no WELCOME: that reply was it. */
 struct raw *raw_new_fd(int sock);
 struct raw *raw_free(struct raw *r);
 
@@ -84,9 +85,6 @@ struct grant {
 	int fd; /* -1 without OK */
 	struct wire_result result;
 };
-
-/* The refusal of the last ask_ function that did not return OK. */
-const struct wire_refusal *raw_refusal(const struct raw *r);
 
 /* Fields for a segment that is `used`, `shared`, of @n_bytes and mode 0600. */
 struct wire_create_item create_item(uint64_t n_bytes);

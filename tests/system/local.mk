@@ -1,4 +1,9 @@
 # The real daemon, several processes, several users.
 test_programs += \
+	tests/system/test-lifetime \
+	tests/system/test-limits \
+	tests/system/test-publish \
 	tests/system/test-raw \
+	tests/system/test-readonly \
+	tests/system/test-rights \
 	tests/system/test-values

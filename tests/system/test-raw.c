@@ -24,12 +24,14 @@ static unsigned n_fds_before;
 static void setup(void)
 {
 	struct wire_create_item item = create_item(4096);
+	struct wire_open_item open_it = open_item(WIRE_ACCESS_READ);
 
 	fdcheck_begin();
 	broker_start(&broker, "[namespace bad/]\ncreate = all\n");
 	bystander = raw_new(broker.socket, NULL);
-	/* A first segment makes whatever the daemon opens once. */
+	/* A first segment makes whatever the daemon opens once; its read-only twin stays as long as it. */
 	ck_assert_uint_eq(ask_create(bystander, "bad/first", &item, NULL, NULL), WIRE_STATUS_OK);
+	ck_assert_uint_eq(ask_open(bystander, "bad/first", &open_it, NULL, NULL), WIRE_STATUS_OK);
 	n_fds_before = broker_count_fds(&broker);
 }
 
