@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 
 if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
-	clean 'format' "$(c_files | xargs clang-format --dry-run 2>&1 | grep -F 'warning:')"
+	clean 'format' \
+		"$(c_files | xargs clang-format --dry-run 2>&1 | sed -n 's/:[0-9:]* warning:.*//p' | uniq -c)"
 else
 	skip 'format' 'clang-format 14 is not installed, and others differ'
 fi
