@@ -93,14 +93,13 @@ static int show_holders(const struct entry *entry, const struct options *o)
 		return -ENOMEM;
 	for (size_t i = 0; i < entry->n_holders; i++) {
 		const struct shmb_holder *h = &entry->holders[i];
-		char *cells[] = {
-			text_printf("%" PRIu32, h->pid),
-			user_text(h->uid, o),
-			strdup(access_word(h->access)),
-			age_text(h->since_usec),
-			text_printf("%" PRIu64, h->session),
-		};
+		char *cells[5];
 
+		cells[0] = text_printf("%" PRIu32, h->pid);
+		cells[1] = user_text(h->uid, o);
+		cells[2] = strdup(access_word(h->access));
+		cells[3] = age_text(h->since_usec);
+		cells[4] = text_printf("%" PRIu64, h->session);
 		r = add_line(t, cells, ARRAY_SIZE(cells));
 		if (r < 0)
 			return r;

@@ -102,6 +102,10 @@ static int put_write(struct ctl *ctl, struct shmb_segment *segment, const struct
 		return fail(r, NULL, "map", ctl->args[0]);
 	r = copy_in(input, address);
 	(void)shmb_unmap(address, n_mapped);
+	if (r == -ENODATA) {
+		say("cannot put \"%s\": %s ended before its length", ctl->args[0], input->name);
+		return CTL_FAILURE;
+	}
 	return r < 0 ? fail_errno(r, "cannot copy %s to \"%s\"", input->name, ctl->args[0]) : CTL_OK;
 }
 

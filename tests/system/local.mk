@@ -7,3 +7,5 @@ test_programs += \
 	tests/system/test-readonly \
 	tests/system/test-rights \
 	tests/system/test-values
+test_scripts += \
+	tests/system/test-ctl.sh
