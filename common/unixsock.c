@@ -12,6 +12,11 @@
 #include "common/cleanup.h"
 #include "common/unixsock.h"
 
+/* Missing in older headers. Source: include/uapi/asm-generic/socket.h. */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 int unixsock_address(const char *path, struct sockaddr_un *ret, socklen_t *ret_len)
 {
 	size_t n = strlen(path);
@@ -133,4 +138,11 @@ int unixsock_connect(const char *path, int type, int *ret_fd)
 
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+void unixsock_refuse_fds(int sock)
+{
+	int off = 0;
+
+	(void)setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }

@@ -24,3 +24,9 @@ int unixsock_listen(const char *path, int type, mode_t mode, int backlog, int *r
 
 /* A blocking, close-on-exec connection to @path. */
 int unixsock_connect(const char *path, int type, int *ret_fd) _must_check_;
+
+/*
+ * Has the kernel refuse descriptors that are sent to @sock or, where it listens, to the sockets that it accepts
+ * (SO_PASSRIGHTS, Linux 6.16). On older kernels nothing happens: the receiver closes what comes. Best effort.
+ */
+void unixsock_refuse_fds(int sock);

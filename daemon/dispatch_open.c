@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/scm.h"
+#include "common/unixsock.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
 #include "daemon/dispatch.h"
@@ -303,6 +304,8 @@ static int fork_sockets(int ret[2])
 		r = peercred_attach(ret[0], true);
 	if (r < 0)
 		fd_close_many(ret, 2);
+	else
+		unixsock_refuse_fds(ret[0]);
 	return r;
 }
 

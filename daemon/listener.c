@@ -207,6 +207,7 @@ static int listener_add(struct broker *b, int fd, const char *path, bool bound)
 		free(l->path);
 		return r;
 	}
+	unixsock_refuse_fds(fd);
 	LL_APPEND(b->listeners.list, l);
 	r = uv_poll_start(&TAKE_PTR(l)->poll, UV_READABLE, listener_on_poll);
 	return r;
