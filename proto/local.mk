@@ -11,3 +11,5 @@ libshmb_proto_la_SOURCES = \
 	proto/status.c \
 	proto/status.h \
 	proto/wire.h
+
+EXTRA_DIST += docs/protocol.md

@@ -216,9 +216,8 @@ static void add_access(struct text *t, const struct wire_refusal *refusal)
 		add(t, "only its owner, uid %" PRIu32 ", or root may do that", refusal->uid);
 		break;
 	case WIRE_RULE_OVERFLOW_UID:
-		add(t,
-		    "your uid or gid means nothing to the broker, because its user namespace does not map it; connect "
-		    "from a mapped one, or run a broker in yours");
+		add(t, "your uid or gid is not mapped in the broker's user namespace; run a broker in yours, or set "
+		       "allow_overflow_ids in [broker] of shmbrokerd.conf");
 		break;
 	case WIRE_RULE_READ_ONLY:
 		add(t, "it is published, so nobody can open it for writing any more; open it for reading");

@@ -25,6 +25,8 @@ libshmb_test_la_SOURCES = \
 	tests/lib/harness.h \
 	tests/lib/rawpeer.c \
 	tests/lib/rawpeer.h \
+	tests/lib/sample.c \
+	tests/lib/sample.h \
 	tests/lib/suite.c \
 	tests/lib/suite.h
 

@@ -1,4 +1,6 @@
 test_programs += \
+	tests/unit/test-codec \
+	tests/unit/test-codec-write \
 	tests/unit/test-fd \
 	tests/unit/test-memfd \
 	tests/unit/test-name \

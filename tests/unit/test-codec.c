@@ -381,7 +381,7 @@ START_TEST(counts_that_lie)
 		{WIRE_OPEN, CODEC_REPLY, 0},	 {WIRE_CLOSE, CODEC_REQUEST, 0}, {WIRE_REMOVE, CODEC_REQUEST, 0},
 		{WIRE_REMOVE, CODEC_REPLY, 0},	 {WIRE_LIST, CODEC_REPLY, 8},	 {WIRE_HOLDERS, CODEC_REPLY, 8},
 	};
-	static const uint32_t lies[] = {0, 1, 4, 253, 254, 4096, 4097, 0x10000002, 0x40000003, 0x80000003, UINT32_MAX};
+	static const uint32_t lies[] = {0, 1, 4, 253, 254, 257, 4096, 4097, 0x10000002, 0x40000003, 0x80000003, UINT32_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
 		build(codec_find(counts[i].opcode, counts[i].direction));

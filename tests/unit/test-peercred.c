@@ -16,6 +16,7 @@
 
 #include "common/cleanup.h"
 #include "common/peercred.h"
+#include "common/scm.h"
 #include "common/unixsock.h"
 #include "tests/lib/fdcheck.h"
 #include "tests/lib/suite.h"
@@ -240,6 +241,36 @@ START_TEST(copy_is_independent)
 }
 END_TEST
 
+/* What is sent while it is on says who sent it; what comes later does not. */
+START_TEST(attached_to_messages)
+{
+	struct scm_message m = {0};
+	struct iovec iov = {(char *)"x", 1};
+	char byte;
+	int pair[2];
+
+	m.data = &byte;
+	m.data_max = 1;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(peercred_attach(pair[1], true), 0);
+	ck_assert_int_eq(scm_send(pair[0], &iov, 1, NULL, 0, 0), 0);
+	ck_assert_int_eq(scm_recv(pair[1], &m, 0), 0);
+	ck_assert(m.has_creds);
+	ck_assert_int_eq(m.creds.pid, getpid());
+	if (m.pidfd >= 0)
+		ck_assert_int_eq(peercred_pidfd_exited(m.pidfd), 0);
+	scm_message_close(&m);
+
+	ck_assert_int_eq(peercred_attach(pair[1], false), 0);
+	ck_assert_int_eq(scm_send(pair[0], &iov, 1, NULL, 0, 0), 0);
+	ck_assert_int_eq(scm_recv(pair[1], &m, 0), 0);
+	ck_assert(!m.has_creds);
+	ck_assert_int_eq(m.pidfd, -1);
+	fd_close_many(pair, 2);
+	ck_assert_int_eq(peercred_attach(-1, true), -EBADF);
+}
+END_TEST
+
 START_TEST(full_table_is_an_error)
 {
 	struct peercred c = PEERCRED_INIT;
@@ -289,6 +320,7 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tcase, exit_shows_at_once, 0, 2);
 	tcase_add_loop_test(tcase, peer_that_has_gone, 0, 4);
 	tcase_add_test(tcase, copy_is_independent);
+	tcase_add_test(tcase, attached_to_messages);
 	tcase_add_test(tcase, full_table_is_an_error);
 	tcase_add_test(tcase, nonsense);
 	suite_add_tcase(suite, tcase);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -171,6 +173,8 @@ START_TEST(full_table_loses_fds_and_leaks_none)
 	unlimit_table();
 	ck_assert_int_eq(r, SCM_E_FDS_LOST);
 	ck_assert_uint_eq(message.n_fds, 0);
+	ck_assert_uint_eq(message.n_data, 1); /* which handles were granted stands there */
+	ck_assert_int_eq(room[0], 'x');
 
 	/* The connection goes on behind it. */
 	ck_assert_int_eq(receive(), 0);
@@ -243,6 +247,23 @@ END_TEST
 START_TEST(nothing_there)
 {
 	ck_assert_int_eq(receive(), -EAGAIN);
+}
+END_TEST
+
+static void on_alarm(int sig _unused_)
+{
+}
+
+START_TEST(interrupted_where_it_waits)
+{
+	struct sigaction action = {.sa_handler = on_alarm};
+	struct itimerval soon = {.it_value.tv_usec = 1000, .it_interval.tv_usec = 1000};
+	struct itimerval never = {0};
+
+	ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	ck_assert_int_eq(scm_recv(pair[1], &message, 0), -EINTR);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
 }
 END_TEST
 
@@ -341,6 +362,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, empty_packet_with_credentials);
 	tcase_add_test(tcase, bare_empty_packet_looks_like_the_end);
 	tcase_add_test(tcase, nothing_there);
+	tcase_add_test(tcase, interrupted_where_it_waits);
 	tcase_add_test(tcase, end_of_file);
 	tcase_add_test(tcase, reset);
 	tcase_add_test(tcase, sending_to_nobody);

@@ -133,6 +133,7 @@ START_TEST(other_files_are_left_alone)
 	_cleanup_close_ int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), listener = -1;
 	struct stat st;
 
+	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(unixsock_listen(path, SOCK_SEQPACKET, 0600, 1, &listener), -ENOTSOCK);
 	ck_assert_int_eq(unixsock_connect(path, SOCK_SEQPACKET, &listener), -ECONNREFUSED);
 	ck_assert_int_eq(stat(path, &st), 0);
