@@ -123,7 +123,8 @@ void conn_leave(struct shmb_conn *conn)
 
 int call_locked(struct shmb_conn *conn, struct call *call, struct codec_writer *w, uint64_t wait_usec)
 {
-	uint64_t timeout_usec = conn->timeout_usec < SHMB_FOREVER - wait_usec ? conn->timeout_usec + wait_usec : SHMB_FOREVER;
+	uint64_t timeout_usec =
+		conn->timeout_usec < SHMB_FOREVER - wait_usec ? conn->timeout_usec + wait_usec : SHMB_FOREVER;
 	uint64_t deadline = deadline_in(timeout_usec);
 	size_t n;
 	int r;

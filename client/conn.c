@@ -85,6 +85,7 @@ static struct shmb_conn *conn_alloc(void)
 	atomic_init(&conn->n_refs, 1);
 	conn->pid = getpid();
 	conn->fork_fd = -1;
+	conn->may_welcome = true;
 	conn_init_sync(conn);
 	return conn;
 }
@@ -195,8 +196,9 @@ static int check_server(int fd, const char *path, struct shmb_error *reterr)
 	if (strcmp(path, SYSTEM_SOCKET) == 0 && is_service(creds.uid))
 		return 0;
 
-	return error_set(reterr, -EACCES, "the broker at %s runs as uid %u, which is neither root, you, nor the service",
-			 path, creds.uid);
+	return error_set(reterr, -EACCES,
+			 "the broker at %s runs as uid %u, which is neither root, you, nor the service", path,
+			 creds.uid);
 }
 
 /* --- which broker ------------------------------------------------------------------------------------------------- */
@@ -254,8 +256,10 @@ static int refuse_all(const struct candidates *c, const int *results, struct shm
 	if (c->n == 0)
 		return error_set(reterr, code, "no user's broker: XDG_RUNTIME_DIR is not set to a path");
 
-	return error_set(reterr, code, "no broker answers at %s; start shmbrokerd, or name its socket in "
-			 "SHMBROKER_SOCKET", tried);
+	return error_set(reterr, code,
+			 "no broker answers at %s; start shmbrokerd, or name its socket in "
+			 "SHMBROKER_SOCKET",
+			 tried);
 }
 
 static int connect_first(const struct candidates *c, uint64_t timeout_usec, int *ret_fd, const char **ret_path,

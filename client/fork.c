@@ -63,20 +63,13 @@ static void resume_parent(struct shmb_conn *conn)
 }
 
 /* Puts the child's connection in the place of the parent's, under the same number. */
-static int switch_connection(struct shmb_conn *conn)
+static bool switch_connection(struct shmb_conn *conn)
 {
-	int r = 0;
+	bool done = conn->fork_fd >= 0 && dup3(conn->fork_fd, conn->fd, O_CLOEXEC) >= 0 &&
+		    conn_prepare_socket(conn->fd, conn->timeout_usec) == 0;
 
-	if (conn->fork_fd < 0)
-		return -EOWNERDEAD;
-	if (dup3(conn->fork_fd, conn->fd, O_CLOEXEC) < 0)
-		r = -EOWNERDEAD;
 	conn->fork_fd = fd_close(conn->fork_fd);
-	if (r == 0 && conn_prepare_socket(conn->fd, conn->timeout_usec) < 0)
-		r = -EOWNERDEAD;
-
-	conn->session = conn->fork_session;
-	return r;
+	return done;
 }
 
 /* The calls of other threads are none of the child's: those threads are not there. */
@@ -86,14 +79,17 @@ static void resume_child(struct shmb_conn *conn)
 		return;
 
 	conn_init_sync(conn);
-	conn->pid = getpid();
 	conn->phase = CONN_RUNNING;
 	conn->reading = false;
 	conn->calls = NULL;
 	conn->n_abandoned = 0;
 	conn->n_stalled = 0;
-	if (conn->broken == 0)
-		conn->broken = switch_connection(conn);
+	conn->may_welcome = true;
+	/* Otherwise it stays the parent's, and the child may not touch it. */
+	if (conn->broken == 0 && switch_connection(conn)) {
+		conn->session = conn->fork_session;
+		conn->pid = getpid();
+	}
 }
 
 static void before_fork(void)

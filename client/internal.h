@@ -67,8 +67,9 @@ struct shmb_conn {
 	size_t n_unsent;
 	size_t n_unsent_max;
 
-	bool welcomed;
-	bool goodbye; /* the event, not taken yet */
+	bool may_welcome; /* that event may come, once */
+	bool welcomed;	  /* others may */
+	bool goodbye;	  /* the event, not taken yet */
 	struct wire_segment_event events[EVENTS_MAX];
 	unsigned first_event;
 	unsigned n_events;
@@ -236,20 +237,20 @@ struct subject {
 	const char *name;
 };
 
-#define SUBJECT_NAME(n)                          \
-	(&(const struct subject)                 \
-	{                                        \
-		.by = WIRE_BY_NAME, .name = (n), \
+#define SUBJECT_NAME(n)             \
+	(&(const struct subject){   \
+		.by = WIRE_BY_NAME, \
+		.name = (n),        \
 	})
-#define SUBJECT_ID(i)                        \
-	(&(const struct subject)             \
-	{                                    \
-		.by = WIRE_BY_ID, .id = (i), \
+#define SUBJECT_ID(i)             \
+	(&(const struct subject){ \
+		.by = WIRE_BY_ID, \
+		.id = (i),        \
 	})
-#define SUBJECT_HANDLE(h)                            \
-	(&(const struct subject)                     \
-	{                                            \
-		.by = WIRE_BY_HANDLE, .handle = (h), \
+#define SUBJECT_HANDLE(h)             \
+	(&(const struct subject){     \
+		.by = WIRE_BY_HANDLE, \
+		.handle = (h),        \
 	})
 
 /* Length of a name, or -EINVAL with a sentence. */

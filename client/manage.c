@@ -228,8 +228,8 @@ _public_ int shmb_remove_id(struct shmb_conn *conn, uint64_t id, uint32_t *ret_n
 }
 
 /* Sends one packet for all names, and tells the first refusal in words. */
-static int remove_names(struct shmb_conn *conn, const char *const *names, struct codec_writer *w,
-			struct verdicts *v, int *ret_results, struct shmb_error *reterr)
+static int remove_names(struct shmb_conn *conn, const char *const *names, struct codec_writer *w, struct verdicts *v,
+			int *ret_results, struct shmb_error *reterr)
 {
 	struct call call = {.opcode = WIRE_REMOVE, .on_reply = take_verdicts, .userdata = v};
 	int r;

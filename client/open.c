@@ -14,8 +14,9 @@
 #define CREATE_FLAGS (SHMB_CREATE_OR_OPEN | SHMB_CREATE_REPLACE | SHMB_CREATE_NOTIFY)
 
 /* Bytes that one more item may take in a packet. */
-#define ITEM_MAX (MAX(sizeof(struct wire_create_item), sizeof(struct wire_open_item)) + \
-		  ROUND_UP(WIRE_NAME_MAX + WIRE_LABEL_MAX, WIRE_ALIGN))
+#define ITEM_MAX                                                               \
+	(MAX(sizeof(struct wire_create_item), sizeof(struct wire_open_item)) + \
+	 ROUND_UP(WIRE_NAME_MAX + WIRE_LABEL_MAX, WIRE_ALIGN))
 
 static_assert(SHMB_SHARING_PUBLISH == WIRE_SHARING_PUBLISH, "same on the wire");
 static_assert(SHMB_LIFETIME_OWNER == WIRE_LIFETIME_OWNER, "same on the wire");

@@ -31,8 +31,7 @@ static void put_off(struct shmb_conn *conn, const uint32_t *handles, unsigned n_
 static int send_close(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles)
 {
 	struct wire_batch batch = {.count = n_handles};
-	_Alignas(WIRE_ALIGN) uint8_t buf[sizeof(struct wire_header) + sizeof(batch) +
-					 SHMB_MANY_MAX * sizeof(*handles)];
+	_Alignas(WIRE_ALIGN) uint8_t buf[sizeof(struct wire_header) + sizeof(batch) + SHMB_MANY_MAX * sizeof(*handles)];
 	struct codec_writer w;
 	size_t n;
 

@@ -100,42 +100,55 @@ static int segment_new(struct shmb_conn *conn, const struct wire_result *result,
 	return 0;
 }
 
-static void segment_free(struct shmb_segment *segment)
+static struct shmb_segment *segment_free(struct shmb_segment *segment)
 {
+	if (!segment)
+		return NULL;
+
 	fd_close(segment->fd);
 	conn_unref(segment->conn);
 	free(segment);
+	return NULL;
+}
+
+/* Closes those at the beginning that belong to one connection, with one packet. Returns how many. */
+static size_t close_some(struct shmb_segment **segments, size_t n_segments)
+{
+	uint32_t handles[SHMB_MANY_MAX];
+	struct shmb_conn *conn = NULL;
+	unsigned n_handles = 0;
+	size_t n;
+
+	for (n = 0; n < n_segments && n < SHMB_MANY_MAX; n++) {
+		if (!segments[n])
+			continue;
+		if (conn && segments[n]->conn != conn)
+			break;
+		conn = segments[n]->conn;
+		handles[n_handles++] = segments[n]->handle;
+	}
+
+	/* In a process that the connection does not belong to, the holds are another's. */
+	if (conn && conn_enter(conn) == 0) {
+		for (size_t i = 0; i < n; i++)
+			if (segments[i] && segments[i]->watched)
+				unwatch(segments[i]);
+		release(conn, handles, n_handles);
+		release_wait(conn);
+		conn_leave(conn);
+	}
+
+	for (size_t i = 0; i < n; i++)
+		segments[i] = segment_free(segments[i]);
+	return n;
 }
 
 _public_ void shmb_close_many(struct shmb_segment **segments, size_t n_segments)
 {
-	uint32_t handles[SHMB_MANY_MAX];
-	struct shmb_conn *conn;
-	unsigned n;
+	size_t n;
 
-	while (n_segments > 0) {
-		/* As many in a row as belong to one connection go into one packet. */
-		conn = segments[0] ? segments[0]->conn : NULL;
-		for (n = 0; n < n_segments && n < SHMB_MANY_MAX && segments[n] && segments[n]->conn == conn; n++)
-			handles[n] = segments[n]->handle;
-
-		/* In a process that the connection does not belong to, the holds are another's. */
-		if (n > 0 && conn_enter(conn) == 0) {
-			for (unsigned i = 0; i < n; i++)
-				if (segments[i]->watched)
-					unwatch(segments[i]);
-			release(conn, handles, n);
-			release_wait(conn);
-			conn_leave(conn);
-		}
-		for (unsigned i = 0; i < n; i++)
-			segment_free(segments[i]);
-
-		n = MAX(n, 1u);
-		memset(segments, 0, n * sizeof(*segments));
-		segments += n;
-		n_segments -= n;
-	}
+	for (; n_segments > 0; n_segments -= n, segments += n)
+		n = close_some(segments, n_segments);
 }
 
 _public_ struct shmb_segment *shmb_close(struct shmb_segment *segment)
@@ -196,8 +209,7 @@ static void take_refusal(struct batch *batch, unsigned i, const struct wire_resu
 	batch->refusal = result->refusal;
 }
 
-int grants_take(struct shmb_conn *conn, struct call *call, const struct codec_packet *reply,
-			struct scm_message *m)
+int grants_take(struct shmb_conn *conn, struct call *call, const struct codec_packet *reply, struct scm_message *m)
 {
 	struct batch *batch = call->userdata;
 	const struct wire_result *results;
@@ -216,8 +228,8 @@ int grants_take(struct shmb_conn *conn, struct call *call, const struct codec_pa
 			take_refusal(batch, i, &results[i]);
 			continue;
 		}
-		item->result = segment_new(conn, &results[i], scm_message_steal(m, n_fds++), batch->notify,
-					   &item->segment);
+		item->result =
+			segment_new(conn, &results[i], scm_message_steal(m, n_fds++), batch->notify, &item->segment);
 		if (item->result < 0)
 			release(conn, &results[i].handle, 1);
 	}

@@ -19,6 +19,8 @@ libshmb_test_la_SOURCES = \
 	tests/lib/ask.c \
 	tests/lib/asuser.c \
 	tests/lib/asuser.h \
+	tests/lib/fakebroker.c \
+	tests/lib/fakebroker.h \
 	tests/lib/fdcheck.c \
 	tests/lib/fdcheck.h \
 	tests/lib/harness.c \

@@ -1,4 +1,8 @@
 test_programs += \
+	tests/unit/test-client \
+	tests/unit/test-client-calls \
+	tests/unit/test-client-segment \
+	tests/unit/test-client-threads \
 	tests/unit/test-codec \
 	tests/unit/test-codec-write \
 	tests/unit/test-fd \

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/fd.h"
+#include "common/memfd.h"
+
+#include "client/internal.h"
+#include "tests/lib/fakebroker.h"
+
+int fake_pair(struct fake *f)
+{
+	int pair[2];
+
+	memset(f, 0, offsetof(struct fake, in));
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(fd_set_nonblock(pair[0], true), 0);
+	f->sock = pair[0];
+	return pair[1];
+}
+
+void fake_connect(struct fake *f, uint32_t flags)
+{
+	struct shmb_connect_options options = SHMB_CONNECT_OPTIONS_INIT;
+	int fd = fake_pair(f);
+
+	options.flags = flags;
+	fake_welcome(f, f->sock);
+	ck_assert_int_eq(shmb_connect_fd(fd, &options, &f->conn, NULL), 0);
+}
+
+void fake_done(struct fake *f)
+{
+	f->conn = shmb_disconnect(f->conn);
+	f->sock = fd_close(f->sock);
+}
+
+uint64_t fake_next_cookie(const struct fake *f)
+{
+	return f->conn->last_cookie + 1;
+}
+
+static void send_to(int sock, const void *packet, size_t n_bytes, const int *fds, unsigned n_fds)
+{
+	struct iovec iov = {(void *)packet, n_bytes};
+
+	ck_assert_int_eq(scm_send(sock, &iov, 1, fds, n_fds, 0), 0);
+	for (unsigned i = 0; i < n_fds; i++)
+		fd_close(fds[i]);
+}
+
+void fake_send(struct fake *f, const void *packet, size_t n_bytes, const int *fds, unsigned n_fds)
+{
+	send_to(f->sock, packet, n_bytes, fds, n_fds);
+}
+
+void fake_welcome(struct fake *f, int sock)
+{
+	const struct wire_welcome welcome = {.session = 7, .uid = 1000, .gid = 1000};
+	struct codec_writer w;
+	size_t n;
+
+	codec_begin(&w, f->out, sizeof(f->out));
+	codec_put(&w, &welcome, sizeof(welcome));
+	n = codec_end(&w, WIRE_WELCOME, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
+	send_to(sock, f->out, n, NULL, 0);
+}
+
+void fake_event(struct fake *f, unsigned opcode, const void *body, size_t n_body)
+{
+	struct codec_writer w;
+	size_t n;
+
+	codec_begin(&w, f->out, sizeof(f->out));
+	codec_put(&w, body, n_body);
+	n = codec_end(&w, opcode, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
+	fake_send(f, f->out, n, NULL, 0);
+}
+
+void fake_segment_event(struct fake *f, uint32_t handle, unsigned what, uint64_t n_bytes)
+{
+	const struct wire_segment_event event = {
+		.handle = handle,
+		.what = what,
+		.id = 100 + handle,
+		.generation = 1,
+		.n_bytes = n_bytes,
+	};
+
+	fake_event(f, WIRE_SEGMENT, &event, sizeof(event));
+}
+
+void fake_reply(struct fake *f, unsigned opcode, uint64_t cookie, const void *body, size_t n_body, const int *fds,
+		unsigned n_fds)
+{
+	struct codec_writer w;
+	size_t n;
+
+	codec_begin(&w, f->out, sizeof(f->out));
+	codec_put(&w, body, n_body);
+	n = codec_end(&w, opcode, WIRE_FLAG_REPLY, WIRE_STATUS_OK, cookie, n_fds);
+	fake_send(f, f->out, n, fds, n_fds);
+}
+
+void fake_refuse(struct fake *f, unsigned opcode, uint64_t cookie, unsigned status)
+{
+	const struct wire_refusal refusal = {.uid = 1000, .rule = WIRE_RULE_SEGMENTS, .used = 5, .limit = 6};
+	struct codec_writer w;
+	size_t n;
+
+	codec_begin(&w, f->out, sizeof(f->out));
+	codec_put(&w, &refusal, sizeof(refusal));
+	n = codec_end(&w, opcode, WIRE_FLAG_REPLY, status, cookie, 0);
+	fake_send(f, f->out, n, NULL, 0);
+}
+
+struct wire_result fake_grant(uint32_t handle)
+{
+	return (struct wire_result){
+		.handle = handle,
+		.granted.id = 100 + handle,
+		.granted.generation = 1,
+		.granted.n_bytes = 4096,
+		.granted.max_bytes = 4096,
+		.granted.seals = MEMFD_SEALS_SHARED,
+		.granted.access = WIRE_ACCESS_WRITE,
+	};
+}
+
+int fake_memfd(uint64_t n_bytes, unsigned seals, bool writable)
+{
+	int fd, readonly;
+
+	ck_assert_int_eq(memfd_make("test", n_bytes, 0, &fd), 0);
+	if (seals)
+		ck_assert_int_eq(memfd_add_seals(fd, seals), 0);
+	if (writable)
+		return fd;
+
+	ck_assert_int_eq(memfd_reopen_readonly(fd, &readonly), 0);
+	fd_close(fd);
+	return readonly;
+}
+
+void fake_give(struct fake *f, unsigned opcode, uint64_t cookie, const struct wire_result *result, int fd)
+{
+	struct {
+		struct wire_batch batch;
+		struct wire_result result;
+	} body = {{.count = 1}, *result};
+
+	fake_reply(f, opcode, cookie, &body, sizeof(body), &fd, 1);
+}
+
+struct shmb_segment *fake_open(struct fake *f, uint32_t handle, uint32_t flags)
+{
+	struct shmb_open_options options = SHMB_OPEN_OPTIONS_INIT;
+	const struct wire_result result = fake_grant(handle);
+	struct shmb_segment *segment = NULL;
+
+	options.access = SHMB_ACCESS_WRITE;
+	options.flags = flags;
+	fake_give(f, WIRE_OPEN, fake_next_cookie(f), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
+	ck_assert_int_eq(shmb_open(f->conn, "a", &options, &segment, NULL), 0);
+	fake_expect(f, WIRE_OPEN);
+	return segment;
+}
+
+void fake_expect(struct fake *f, unsigned opcode)
+{
+	struct scm_message m = {.data = f->in, .data_max = sizeof(f->in)};
+
+	ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), 0);
+	ck_assert_int_eq(codec_check(f->in, m.n_data, m.n_fds, CODEC_REQUEST, &f->request), 0);
+	ck_assert_uint_eq(f->request.header->opcode, opcode);
+}
+
+void fake_expect_close(struct fake *f, uint32_t handle)
+{
+	const struct wire_batch *batch;
+
+	fake_expect(f, WIRE_CLOSE);
+	ck_assert_uint_eq(f->request.header->flags, WIRE_FLAG_ONE_WAY);
+	batch = f->request.body;
+	ck_assert_uint_eq(batch->count, 1);
+	ck_assert_uint_eq(*(const uint32_t *)(batch + 1), handle);
+}
+
+void fake_expect_nothing(struct fake *f)
+{
+	struct scm_message m = {.data = f->in, .data_max = sizeof(f->in)};
+
+	ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), -EAGAIN);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The broker's end of a connection, in the hands of a test: it says whatever the test wants the library to hear, and
+ * sees what the library says. An answer can be queued before it is asked for, since the library counts its cookies; so
+ * most tests need no second thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/macro.h"
+#include "common/scm.h"
+#include "proto/codec.h"
+#include "proto/wire.h"
+
+#include "client/shmbroker.h"
+
+struct fake {
+	int sock; /* the broker's end, non-blocking */
+	struct shmb_conn *conn;
+	_Alignas(8) uint8_t in[WIRE_PACKET_MAX];
+	_Alignas(8) uint8_t out[WIRE_PACKET_MAX];
+	struct codec_packet request; /* the last one that fake_expect() has taken */
+};
+
+/* A socket pair; the library's end is returned, and has no WELCOME yet. */
+int fake_pair(struct fake *f);
+/* A connection that was welcomed as session 7 of uid 1000. @flags: SHMB_CONNECT_*. */
+void fake_connect(struct fake *f, uint32_t flags);
+void fake_done(struct fake *f);
+
+/* The cookie that the library's next request will have. */
+uint64_t fake_next_cookie(const struct fake *f);
+
+/* Queues a packet. Descriptors are closed once they are sent. */
+void fake_send(struct fake *f, const void *packet, size_t n_bytes, const int *fds, unsigned n_fds);
+void fake_welcome(struct fake *f, int sock);
+void fake_event(struct fake *f, unsigned opcode, const void *body, size_t n_body);
+void fake_segment_event(struct fake *f, uint32_t handle, unsigned what, uint64_t n_bytes);
+void fake_reply(struct fake *f, unsigned opcode, uint64_t cookie, const void *body, size_t n_body, const int *fds,
+		unsigned n_fds);
+void fake_refuse(struct fake *f, unsigned opcode, uint64_t cookie, unsigned status);
+
+/* A grant of 4096 bytes of shared memory, read and write; and a memory file to go with it. */
+struct wire_result fake_grant(uint32_t handle);
+int fake_memfd(uint64_t n_bytes, unsigned seals, bool writable);
+/* Answers the OPEN or CREATE @cookie by one grant. */
+void fake_give(struct fake *f, unsigned opcode, uint64_t cookie, const struct wire_result *result, int fd);
+/* Opens "a" read-write: the whole of it, with the right answer. */
+struct shmb_segment *fake_open(struct fake *f, uint32_t handle, uint32_t flags);
+
+/* Takes the next request, which must be this one and make sense. */
+void fake_expect(struct fake *f, unsigned opcode);
+/* A one-way CLOSE of this handle. */
+void fake_expect_close(struct fake *f, uint32_t handle);
+void fake_expect_nothing(struct fake *f);
