@@ -7,9 +7,14 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/scm.h"
 #include "common/unixsock.h"
 #include "tests/lib/fdcheck.h"
 #include "tests/lib/suite.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 static char dir[] = "/tmp/test-unixsock-XXXXXX";
 static char path[sizeof(dir) + sizeof("/sock")];
@@ -161,6 +166,28 @@ START_TEST(nothing_there)
 }
 END_TEST
 
+/* What the listening socket refuses, those that it accepts do, too. */
+START_TEST(descriptors_are_refused)
+{
+	_cleanup_close_ int listener = -1, client = -1, server = -1;
+	struct iovec iov = {(char *)"x", 1};
+	int value;
+	socklen_t len = sizeof(value);
+
+	ck_assert_int_eq(unixsock_listen(path, SOCK_SEQPACKET, 0600, 1, &listener), 0);
+	unixsock_refuse_fds(listener);
+	if (getsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &value, &len) < 0)
+		test_skip("SO_PASSRIGHTS: %s", strerror(errno));
+
+	ck_assert_int_eq(unixsock_connect(path, SOCK_SEQPACKET, &client), 0);
+	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ge(server, 0);
+	ck_assert_int_eq(scm_send(client, &iov, 1, (int[]){listener}, 1, 0), -EPERM);
+	ck_assert_int_eq(scm_send(client, &iov, 1, NULL, 0, 0), 0);
+	ck_assert_int_eq(scm_send(server, &iov, 1, (int[]){listener}, 1, 0), 0);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("unixsock");
@@ -179,6 +206,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, other_files_are_left_alone);
 	tcase_add_test(tcase, symbolic_link_is_left_alone);
 	tcase_add_test(tcase, nothing_there);
+	tcase_add_test(tcase, descriptors_are_refused);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
