@@ -86,7 +86,8 @@ static struct shmb_conn *conn_alloc(void)
 	conn->pid = getpid();
 	conn->fork_fd = -1;
 	conn->may_welcome = true;
-	conn_init_sync(conn);
+	(void)pthread_mutex_init(&conn->lock, NULL);
+	conn_init_conds(conn);
 	return conn;
 }
 

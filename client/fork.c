@@ -78,7 +78,7 @@ static void resume_child(struct shmb_conn *conn)
 	if (!conn->forking)
 		return;
 
-	conn_init_sync(conn);
+	conn_init_conds(conn);
 	conn->phase = CONN_RUNNING;
 	conn->reading = false;
 	conn->calls = NULL;
@@ -90,6 +90,7 @@ static void resume_child(struct shmb_conn *conn)
 		conn->session = conn->fork_session;
 		conn->pid = getpid();
 	}
+	conn_leave(conn);
 }
 
 static void before_fork(void)

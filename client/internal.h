@@ -93,8 +93,8 @@ struct shmb_conn {
 int conn_enter(struct shmb_conn *conn) _must_check_;
 void conn_leave(struct shmb_conn *conn);
 
-/* Mutex and condition variables as new, after a fork too. */
-void conn_init_sync(struct shmb_conn *conn);
+/* The condition variables as new: nobody sleeps on them. */
+void conn_init_conds(struct shmb_conn *conn);
 /* Makes @fd blocking, with the time limit for a single receive. */
 int conn_prepare_socket(int fd, uint64_t timeout_usec) _must_check_;
 /* Sends without waiting, as scm_send(). */

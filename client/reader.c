@@ -217,9 +217,8 @@ static void init_cond(pthread_cond_t *cond)
 	(void)pthread_condattr_destroy(&attr);
 }
 
-void conn_init_sync(struct shmb_conn *conn)
+void conn_init_conds(struct shmb_conn *conn)
 {
-	(void)pthread_mutex_init(&conn->lock, NULL);
 	init_cond(&conn->gate);
 	init_cond(&conn->progress);
 }
