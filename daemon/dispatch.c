@@ -29,11 +29,33 @@ void dispatch(struct session *session, const struct codec_packet *packet)
 	handlers[packet->header->opcode](&rq);
 }
 
+/* Those whose repetition, after a restart, must not do them twice. */
+static bool request_changes_state(unsigned opcode)
+{
+	switch (opcode) {
+	case WIRE_CREATE:
+	case WIRE_OPEN:
+	case WIRE_CLOSE:
+	case WIRE_REMOVE:
+	case WIRE_PUBLISH:
+	case WIRE_GROW:
+	case WIRE_GRANT:
+	case WIRE_FORK:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void request_send(struct request *rq, uint32_t status, const int *fds, const uint32_t *handles, unsigned n_fds)
 {
 	const struct wire_header *h = rq->packet->header;
 	size_t n;
 
+	if (request_changes_state(h->opcode)) {
+		rq->session->rec->last_status = status;
+		rq->session->rec->last_cookie = h->cookie;
+	}
 	n = codec_end(&rq->reply, h->opcode, WIRE_FLAG_REPLY, status, h->cookie, n_fds);
 	if (!(h->flags & WIRE_FLAG_ONE_WAY))
 		peer_send(rq->session->peer, rq->b->tx, n, fds, handles, n_fds);

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "common/macro.h"
+#include "daemon/defaults.h"
 #include "proto/wire.h"
 
 #define REGISTRY_MAGIC UINT64_C(0x31676572626d6873) /* "shmbreg1" */
@@ -25,6 +26,7 @@ enum registry_table {
 	REGISTRY_HOLDS,
 	REGISTRY_GRANTS,
 	REGISTRY_TOKENS,
+	REGISTRY_LIMITS,
 	REGISTRY_TABLES_N,
 };
 
@@ -112,12 +114,22 @@ struct registry_token {
 	uint8_t hash[32];	/* SHA-256 of the token */
 };
 
+/* Limits of a uid that were set at run time, over those of the configuration. */
+struct registry_limits {
+	uint32_t state; /* 1; 0: free */
+	uint32_t next_free;
+	uint32_t uid;
+	uint32_t set; /* bit by enum limit */
+	uint64_t max[LIMIT_N];
+};
+
 static_assert(sizeof(struct registry_segment) == 184, "registry layout");
 static_assert(sizeof(struct registry_text) == 248, "registry layout");
 static_assert(sizeof(struct registry_session) == 64, "registry layout");
 static_assert(sizeof(struct registry_hold) == 32, "registry layout");
 static_assert(sizeof(struct registry_grant) == 24, "registry layout");
 static_assert(sizeof(struct registry_token) == 56, "registry layout");
+static_assert(sizeof(struct registry_limits) == 88, "registry layout");
 
 /* Where a table lies and how far it was ever used; slots from n_used on have never been touched. */
 struct registry_extent {
