@@ -1,5 +1,8 @@
 # Pages are written for scdoc, and shipped built. A page's date is that of its last change.
-man_pages =
+man_pages = \
+	man/shmbrokerctl.1 \
+	man/shmbrokerd.8 \
+	man/shmbrokerd.conf.5
 
 dist_man_MANS += $(man_pages)
 EXTRA_DIST += $(man_pages:=.scd)

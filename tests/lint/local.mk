@@ -2,6 +2,7 @@ lint_scripts = \
 	tests/lint/api-docs.awk \
 	tests/lint/headers.sh \
 	tests/lint/layers.sh \
+	tests/lint/man.sh \
 	tests/lint/needed-libs.sh \
 	tests/lint/no-sleep.sh \
 	tests/lint/style.sh \
