@@ -41,6 +41,15 @@ static void reaper_done(uv_work_t *work, int status _unused_)
 	free(work->data);
 }
 
+static struct reaper_batch *reaper_batch_new(void)
+{
+	struct reaper_batch *batch = calloc(1, sizeof(*batch));
+
+	if (batch)
+		batch->work.data = batch;
+	return batch;
+}
+
 static void reaper_flush(struct reaper *reaper)
 {
 	struct reaper_batch *batch = reaper->batch;
@@ -61,9 +70,11 @@ static void reaper_on_check(uv_check_t *check)
 void reaper_init(struct reaper *reaper, uv_loop_t *loop)
 {
 	reaper->loop = loop;
-	reaper->batch = NULL;
 	uv_check_init(loop, &reaper->check);
 	reaper->check.data = reaper;
+	/* libuv makes its threads at the first use and aborts where it cannot: better now than when memory is short. */
+	reaper->batch = reaper_batch_new();
+	reaper_flush(reaper);
 }
 
 void reaper_close(struct reaper *reaper)
@@ -77,11 +88,9 @@ void reaper_take(struct reaper *reaper, int fd, uint64_t n_bytes)
 	if (fd < 0)
 		return;
 	if (!reaper->batch && n_bytes > REAPER_INLINE_BYTES) {
-		reaper->batch = calloc(1, sizeof(*reaper->batch));
-		if (reaper->batch) {
-			reaper->batch->work.data = reaper->batch;
+		reaper->batch = reaper_batch_new();
+		if (reaper->batch)
 			uv_check_start(&reaper->check, reaper_on_check);
-		}
 	}
 	if (n_bytes <= REAPER_INLINE_BYTES || !reaper->batch) {
 		fd_close(fd);
