@@ -314,9 +314,11 @@ static uint32_t fork_session(struct session *parent, int fd, struct session **re
 	struct peercred cred = PEERCRED_INIT;
 	struct session *child;
 	uint32_t status;
+	int r;
 
-	if (peercred_copy(&parent->cred, &cred) < 0)
-		return WIRE_STATUS_NO_MEMORY;
+	r = peercred_copy(&parent->cred, &cred);
+	if (r < 0)
+		return r == -EMFILE || r == -ENFILE ? WIRE_STATUS_NO_FDS : WIRE_STATUS_NO_MEMORY;
 	/* It lives by its socket alone until somebody speaks through it. */
 	cred.pidfd = fd_close(cred.pidfd);
 	cred.pid = 0;
