@@ -171,8 +171,7 @@ static bool wait_notify(struct broker *b, const char *word)
 	}
 }
 
-/* The exit status, or 128 + the signal, as a shell has it. */
-static int reap(struct broker *b)
+int broker_wait(struct broker *b)
 {
 	struct pollfd p = {.fd = b->pidfd, .events = POLLIN};
 	int status;
@@ -190,7 +189,7 @@ static void spawn_and_wait(struct broker *b)
 	spawn(b);
 	if (!wait_notify(b, "READY=1")) {
 		print_log(b);
-		ck_abort_msg("the daemon ended with status %d instead of getting ready", reap(b));
+		ck_abort_msg("the daemon ended with status %d instead of getting ready", broker_wait(b));
 	}
 }
 
@@ -213,7 +212,7 @@ int broker_start_fails(struct broker *b, const char *config)
 	write_config(b, config);
 	spawn(b);
 	ck_assert_msg(!wait_notify(b, "READY=1"), "the daemon started all the same");
-	return reap(b);
+	return broker_wait(b);
 }
 
 void broker_reload(struct broker *b, const char *config)
@@ -273,7 +272,7 @@ void broker_stop(struct broker *b)
 	int status;
 
 	ck_assert_int_eq(kill(b->pid, SIGTERM), 0);
-	status = reap(b);
+	status = broker_wait(b);
 	expect_clean_log(b);
 	if (status != 0)
 		print_log(b);
@@ -285,7 +284,7 @@ void broker_stop(struct broker *b)
 void broker_kill(struct broker *b)
 {
 	ck_assert_int_eq(kill(b->pid, SIGKILL), 0);
-	ck_assert_int_eq(reap(b), 128 + SIGKILL);
+	ck_assert_int_eq(broker_wait(b), 128 + SIGKILL);
 }
 
 /* Descriptors of the daemon whose link begins with @prefix. */

@@ -19,7 +19,7 @@
 
 struct broker {
 	char dir[64];
-	char socket[96];
+	char socket[128]; /* in: where it shall listen, if not in its own directory */
 	char config[96];
 	char log[96];
 	pid_t pid;
@@ -52,6 +52,9 @@ void broker_reload(struct broker *b, const char *config);
 
 /* SIGTERM, then checks that it ended in good order and left nothing behind. */
 void broker_stop(struct broker *b);
+
+/* Waits for its end. Returns the exit status, or 128 + the signal. */
+int broker_wait(struct broker *b) _must_check_;
 
 /* SIGKILL; socket and directory stay. */
 void broker_kill(struct broker *b);

@@ -1,5 +1,8 @@
 # The real daemon, several processes, several users.
 test_programs += \
+	tests/system/test-crash \
+	tests/system/test-exhaustion \
+	tests/system/test-faults \
 	tests/system/test-lifetime \
 	tests/system/test-limits \
 	tests/system/test-publish \
