@@ -14,6 +14,7 @@
 #include "common/unixsock.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
+#include "daemon/clock.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
 #include "proto/codec.h"
@@ -54,6 +55,19 @@ static void listener_say_refused(int fd, uint32_t status, const struct wire_refu
 		log_debug("a refused connection was not told why: %s", strerror(errno));
 }
 
+/* Nobody knows who it is: it has gone already, or the kernel would not tell (@r). */
+static uint32_t listener_stranger(struct broker *b, int r)
+{
+	uint32_t n_suppressed;
+
+	if (r == -EMFILE || r == -ENFILE)
+		return WIRE_STATUS_NO_FDS;
+	if (r < 0 && log_rate_pass(&b->listeners.rate, clock_usec(CLOCK_MONOTONIC), &n_suppressed))
+		log_warning("a peer's credentials cannot be read: %s (%u such before, not shown)", strerror(-r),
+			    n_suppressed);
+	return WIRE_STATUS_INTERNAL;
+}
+
 static uint32_t listener_admit(struct broker *b, int fd, const char *path, struct wire_refusal *reterr)
 {
 	struct peercred cred = PEERCRED_INIT;
@@ -64,10 +78,8 @@ static uint32_t listener_admit(struct broker *b, int fd, const char *path, struc
 
 	r = peercred_get(fd, &cred, &gone);
 	if (r < 0 || gone) {
-		if (r < 0)
-			log_warning("a peer's credentials cannot be read: %s", strerror(-r));
 		peercred_done(&cred);
-		return r == -EMFILE || r == -ENFILE ? WIRE_STATUS_NO_FDS : WIRE_STATUS_INTERNAL;
+		return listener_stranger(b, r);
 	}
 	if (access_is_overflow(&cred) && !b->config->allow_overflow_ids) {
 		*reterr = (struct wire_refusal){.uid = cred.uid, .rule = WIRE_RULE_OVERFLOW_UID};

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "common/macro.h"
+#include "daemon/log.h"
 
 struct broker;
 
@@ -30,7 +31,8 @@ struct listeners {
 	struct listener *list;
 	uv_timer_t resume;
 	bool paused;
-	bool complained;
+	bool complained; /* about the pause, since it began */
+	struct log_rate rate;
 };
 
 void listeners_init(struct broker *b);
