@@ -221,10 +221,8 @@ static bool check_holders_reply(const struct codec_packet *packet)
 {
 	const struct wire_page *page = packet->body;
 	const struct wire_holder *holders = (const struct wire_holder *)(page + 1);
-	size_t room = (packet->n_body - sizeof(*page)) / sizeof(*holders);
 
-	if (page->reserved != 0 || page->count > room ||
-	    packet->n_body != sizeof(*page) + page->count * sizeof(*holders))
+	if (page->reserved != 0 || packet->n_body != sizeof(*page) + (uint64_t)page->count * sizeof(*holders))
 		return false;
 
 	for (uint32_t i = 0; i < page->count; i++)

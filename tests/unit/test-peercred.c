@@ -29,6 +29,8 @@
 
 /* Stands in for libc's, so that a test can be on a kernel before 6.5. */
 static bool old_kernel;
+/* And so that the pid of a peer that has gone can be somebody else's already. */
+static pid_t pid_now;
 
 int getsockopt(int sock, int level, int option, void *restrict value, socklen_t *restrict len)
 {
@@ -37,7 +39,11 @@ int getsockopt(int sock, int level, int option, void *restrict value, socklen_t 
 		return -1;
 	}
 
-	return (int)syscall(SYS_getsockopt, sock, level, option, value, len);
+	if (syscall(SYS_getsockopt, sock, level, option, value, len) < 0)
+		return -1;
+	if (pid_now && option == SO_PEERCRED)
+		((struct ucred *)value)->pid = pid_now;
+	return 0;
 }
 
 static char dir[] = "/tmp/test-peercred-XXXXXX";
@@ -209,6 +215,26 @@ START_TEST(peer_that_has_gone)
 }
 END_TEST
 
+START_TEST(pid_that_is_another_process_now)
+{
+	struct peercred c = PEERCRED_INIT;
+	struct client client = client_start(0, 0);
+	bool gone = false;
+	int status;
+
+	old_kernel = true;
+	pid_now = getpid();
+	client.go = fd_close(client.go);
+	ck_assert_int_eq(waitpid(client.pid, &status, 0), client.pid);
+	ck_assert_int_eq(peercred_get(client.sock, &c, &gone), 0);
+	ck_assert(gone);
+	ck_assert_int_eq(c.pidfd, -1);
+	peercred_done(&c);
+	client.pid = -1;
+	client_end(&client);
+}
+END_TEST
+
 START_TEST(copy_is_independent)
 {
 	struct peercred c = PEERCRED_INIT, copy = PEERCRED_INIT;
@@ -319,6 +345,7 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tcase, another_user, 300, 301);
 	tcase_add_loop_test(tcase, exit_shows_at_once, 0, 2);
 	tcase_add_loop_test(tcase, peer_that_has_gone, 0, 4);
+	tcase_add_test(tcase, pid_that_is_another_process_now);
 	tcase_add_test(tcase, copy_is_independent);
 	tcase_add_test(tcase, attached_to_messages);
 	tcase_add_test(tcase, full_table_is_an_error);
