@@ -62,6 +62,10 @@ static int check_text(const char *text, size_t len)
 	size_t step;
 
 	for (size_t i = 0; i < len; i += step) {
+		step = 1;
+		if (s[i] >= 0x20 && s[i] < 0x7f)
+			continue; /* nearly always */
+
 		step = utf8_length(s + i, len - i);
 		if (step == 0)
 			return NAME_E_UTF8;
