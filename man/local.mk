@@ -10,7 +10,7 @@ EXTRA_DIST += $(man_pages:=.scd)
 SUFFIXES = .scd
 .scd:
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
-	epoch=$${SOURCE_DATE_EPOCH:-$$(git -C $(srcdir) log -1 --format=%ct -- $@.scd 2>/dev/null)} && \
+	epoch=$${SOURCE_DATE_EPOCH:-$$(git -C $(srcdir) log -1 --format=%ct -- $@.scd 2>/dev/null || :)} && \
 	SOURCE_DATE_EPOCH=$${epoch:-$$(date -r $< +%s)} $(SCDOC) <$< >$@.tmp && mv $@.tmp $@
 
 maintainer-clean-local:
