@@ -49,10 +49,12 @@ void result_granted(struct wire_result *result, const struct hold *hold, bool cr
 static void granted_add(struct broker *b, struct granted *granted, struct wire_result *result, struct hold *hold,
 			bool created)
 {
-	uint32_t status = segment_fd(b, hold->segment, (uint8_t)hold->rec->state, &granted->fds[granted->n]);
+	struct wire_refusal refusal = {};
+	uint32_t status;
 
+	status = segment_fd(b, hold->segment, (uint8_t)hold->rec->state, &granted->fds[granted->n], &refusal);
 	if (status != WIRE_STATUS_OK) {
-		*result = (struct wire_result){.status = status};
+		*result = (struct wire_result){.status = status, .refusal = refusal};
 		hold_free(b, hold);
 		return;
 	}
@@ -347,7 +349,9 @@ void handle_fork(struct request *rq)
 
 	r = fork_sockets(fds);
 	if (r < 0) {
-		request_refuse(rq, r == -EMFILE || r == -ENFILE ? WIRE_STATUS_NO_FDS : WIRE_STATUS_NO_MEMORY, NULL);
+		refusal = (struct wire_refusal){.used = rq->b->n_fds_max, .limit = rq->b->n_fds_max};
+		status = r == -EMFILE || r == -ENFILE ? WIRE_STATUS_NO_FDS : WIRE_STATUS_NO_MEMORY;
+		request_refuse(rq, status, &refusal);
 		return;
 	}
 	status = fork_session(rq->session, fds[0], &child, &refusal);

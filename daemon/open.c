@@ -100,7 +100,7 @@ uint32_t open_try(struct broker *b, struct session *session, const struct open_r
 	if (status == WIRE_STATUS_OK)
 		status = open_check_published(session, rq, s, reterr);
 	if (status == WIRE_STATUS_OK)
-		status = segment_fd(b, s, rq->item.access, &fd);
+		status = segment_fd(b, s, rq->item.access, &fd, reterr);
 	if (status == WIRE_STATUS_OK)
 		status = hold_new(b, session, s, rq->item.access, rq->item.flags & WIRE_OPEN_NOTIFY, 0, ret_hold,
 				  reterr);

@@ -367,11 +367,13 @@ void peer_send_event(struct peer *p, const void *packet, size_t n_bytes)
 /* A queued reply's descriptors are those of its holds, which nobody knew of to give up. */
 static int peer_queued_fds(struct peer *p, const struct peer_packet *packet, int *fds)
 {
+	struct wire_refusal unused;
 	struct hold *hold;
 
 	for (unsigned i = 0; packet->handles && i < packet->n_fds; i++) {
 		hold = hold_find(p->b, p->session, packet->handles[i]);
-		if (!hold || segment_fd(p->b, hold->segment, (uint8_t)hold->rec->state, &fds[i]) != WIRE_STATUS_OK)
+		if (!hold ||
+		    segment_fd(p->b, hold->segment, (uint8_t)hold->rec->state, &fds[i], &unused) != WIRE_STATUS_OK)
 			return -ESTALE;
 	}
 	if (!packet->handles && packet->n_fds > 0)

@@ -359,15 +359,14 @@ uint32_t segment_create(struct broker *b, const struct segment_spec *spec, struc
 
 /* --- answers ----------------------------------------------------------------------------------------- */
 
-uint32_t segment_fd(struct broker *b, struct segment *s, uint8_t access, int *ret_fd)
+uint32_t segment_fd(struct broker *b, struct segment *s, uint8_t access, int *ret_fd, struct wire_refusal *reterr)
 {
-	struct wire_refusal unused;
 	uint32_t status;
 	int fd, r;
 
 	if (access == WIRE_ACCESS_READ && s->ro_fd < 0) {
 		r = memfd_reopen_readonly(s->fd, &fd);
-		status = segment_keep_fd(b, r, &fd, &unused);
+		status = segment_keep_fd(b, r, &fd, reterr);
 		if (status != WIRE_STATUS_OK)
 			return status;
 		s->ro_fd = fd;

@@ -82,7 +82,7 @@ uint32_t segment_create(struct broker *b, const struct segment_spec *spec, struc
 			struct segment **ret_segment, struct wire_refusal *reterr);
 
 /* The descriptor for @access; makes the read-only twin at need. */
-uint32_t segment_fd(struct broker *b, struct segment *s, uint8_t access, int *ret_fd);
+uint32_t segment_fd(struct broker *b, struct segment *s, uint8_t access, int *ret_fd, struct wire_refusal *reterr);
 
 /*
  * Takes its name away; @what (enum wire_what) tells its holders why. Frees it if nobody holds it, so the caller
