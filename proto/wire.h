@@ -92,7 +92,7 @@ enum wire_status {
 	WIRE_STATUS_NO_FDS = 16,       /* the broker's descriptor table is full: used, limit */
 	WIRE_STATUS_NO_HUGEPAGES = 17, /* not that many free huge pages */
 	WIRE_STATUS_DRAINING = 18,     /* the broker takes no new sessions */
-	WIRE_STATUS_UNSUPPORTED = 19,  /* this broker or kernel cannot do that; or an unknown opcode or version */
+	WIRE_STATUS_UNSUPPORTED = 19,  /* this broker or kernel cannot do that */
 	WIRE_STATUS_OWNER = 20,	       /* the name belongs to another uid than the caller expected: refusal.uid */
 	WIRE_STATUS_SIZE = 21,	       /* smaller than asked (create-or-open), or beyond max_size (grow): used, limit */
 	WIRE_STATUS_INTERNAL = 22,     /* the broker failed; its log says how */
