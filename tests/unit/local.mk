@@ -14,3 +14,18 @@ test_programs += \
 	tests/unit/test-siphash \
 	tests/unit/test-status \
 	tests/unit/test-unixsock
+
+# The daemon's modules.
+test_programs += \
+	tests/unit/test-access \
+	tests/unit/test-config \
+	tests/unit/test-config-rules \
+	tests/unit/test-hugepages \
+	tests/unit/test-index \
+	tests/unit/test-jobs \
+	tests/unit/test-log \
+	tests/unit/test-notify \
+	tests/unit/test-options \
+	tests/unit/test-quota \
+	tests/unit/test-reaper \
+	tests/unit/test-registry

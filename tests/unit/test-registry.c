@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "daemon/registry.h"
+#include "tests/lib/fdcheck.h"
+#include "tests/lib/suite.h"
+
+enum { N_FDS = 40 };
+
+static struct registry r;
+
+static void begin(void)
+{
+	ck_assert_int_eq(registry_init(&r, N_FDS), 0);
+}
+
+static void end(void)
+{
+	registry_deinit(&r);
+	ck_assert_ptr_null(r.header);
+	registry_deinit(&r); /* twice is once */
+}
+
+START_TEST(layout_is_written_in_its_header)
+{
+	const struct registry_header *h = r.header;
+	uint64_t before = sizeof(*h);
+	struct stat st;
+
+	ck_assert_uint_eq(h->magic, REGISTRY_MAGIC);
+	ck_assert_mem_eq(&h->magic, "shmbreg1", 8);
+	ck_assert_uint_eq(h->version, REGISTRY_VERSION);
+	ck_assert_uint_eq(h->n_tables, REGISTRY_TABLES_N);
+	ck_assert_uint_eq(h->next_segment_id, 1);
+	ck_assert_uint_eq(h->next_generation, 1);
+	ck_assert_uint_eq(h->next_session_id, 1);
+	ck_assert_int_eq(fstat(r.fd, &st), 0);
+	ck_assert_uint_ge((uint64_t)st.st_size, h->n_bytes);
+	for (unsigned i = 0; i < REGISTRY_TABLES_N; i++) {
+		const struct registry_extent *x = &h->tables[i];
+
+		ck_assert_uint_eq(x->offset % 4096, 0);
+		ck_assert_uint_ge(x->offset, before);
+		ck_assert_uint_eq(x->n_used, 0);
+		before = x->offset + (uint64_t)x->n_max * x->record_bytes;
+	}
+	ck_assert_uint_le(before, h->n_bytes);
+	ck_assert_uint_eq(h->tables[REGISTRY_SEGMENTS].n_max, N_FDS);
+	ck_assert_uint_eq(h->tables[REGISTRY_SEGMENTS].record_bytes, sizeof(struct registry_segment));
+}
+END_TEST
+
+/* What a second process would see of the file. */
+START_TEST(records_are_in_the_file)
+{
+	struct registry_session *rec;
+	const uint8_t *seen;
+	uint32_t slot;
+
+	rec = registry_alloc(&r, REGISTRY_SESSIONS, &slot);
+	rec->id = 4711;
+	registry_commit(&rec->state, 1);
+
+	seen = mmap(NULL, r.header->n_bytes, PROT_READ, MAP_SHARED, r.fd, 0);
+	ck_assert_ptr_ne(seen, MAP_FAILED);
+	rec = (struct registry_session *)(seen + r.header->tables[REGISTRY_SESSIONS].offset) + slot;
+	ck_assert_uint_eq(rec->id, 4711);
+	ck_assert_uint_eq(rec->state, 1);
+	munmap((void *)seen, r.header->n_bytes);
+}
+END_TEST
+
+START_TEST(slots_are_counted_up_then_used_again)
+{
+	struct registry_segment *rec[3];
+	uint32_t slot[3], again;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		rec[i] = registry_alloc(&r, REGISTRY_SEGMENTS, &slot[i]);
+		ck_assert_uint_eq(slot[i], i);
+		ck_assert_ptr_eq(registry_at(&r, REGISTRY_SEGMENTS, i), rec[i]);
+		memset((uint8_t *)rec[i] + 8, 0xff, sizeof(*rec[i]) - 8);
+		registry_commit(&rec[i]->state, WIRE_STATE_ACTIVE);
+	}
+	registry_free(&r, REGISTRY_SEGMENTS, slot[0]);
+	registry_free(&r, REGISTRY_SEGMENTS, slot[2]);
+	ck_assert_uint_eq(rec[0]->state, 0);
+	ck_assert_uint_eq(rec[1]->state, WIRE_STATE_ACTIVE);
+	ck_assert_uint_eq(registry_n_used(&r, REGISTRY_SEGMENTS), 3);
+
+	/* The one freed last comes first, clean. */
+	ck_assert_ptr_eq(registry_alloc(&r, REGISTRY_SEGMENTS, &again), rec[2]);
+	ck_assert_uint_eq(again, 2);
+	ck_assert_uint_eq(rec[2]->state, 0);
+	ck_assert_uint_eq(rec[2]->generation, 0);
+	ck_assert_uint_eq(rec[2]->name[REGISTRY_NAME_INLINE - 1], 0);
+	ck_assert_ptr_eq(registry_alloc(&r, REGISTRY_SEGMENTS, &again), rec[0]);
+	ck_assert_ptr_nonnull(registry_alloc(&r, REGISTRY_SEGMENTS, &again));
+	ck_assert_uint_eq(again, 3);
+}
+END_TEST
+
+START_TEST(full_table_says_so)
+{
+	uint32_t slot, last = 99;
+
+	for (unsigned i = 0; i < N_FDS; i++)
+		ck_assert_ptr_nonnull(registry_alloc(&r, REGISTRY_TEXTS, &slot));
+	ck_assert_ptr_null(registry_alloc(&r, REGISTRY_TEXTS, &last));
+	ck_assert_uint_eq(last, 99);
+	ck_assert_uint_eq(registry_n_used(&r, REGISTRY_TEXTS), N_FDS);
+	/* Other tables have room, and so has this one again. */
+	ck_assert_ptr_nonnull(registry_alloc(&r, REGISTRY_SEGMENTS, &slot));
+	registry_free(&r, REGISTRY_TEXTS, 5);
+	ck_assert_ptr_nonnull(registry_alloc(&r, REGISTRY_TEXTS, &last));
+	ck_assert_uint_eq(last, 5);
+}
+END_TEST
+
+START_TEST(tables_do_not_overlap)
+{
+	uint32_t slot;
+
+	for (unsigned t = 0; t < REGISTRY_TABLES_N; t++) {
+		for (unsigned i = 0; i < N_FDS; i++) {
+			uint8_t *rec = registry_alloc(&r, (enum registry_table)t, &slot);
+
+			for (unsigned k = 0; k < r.header->tables[t].record_bytes; k++)
+				ck_assert_uint_eq(rec[k], 0);
+			memset(rec, (int)(t + 1), r.header->tables[t].record_bytes);
+		}
+	}
+	for (unsigned t = 0; t < REGISTRY_TABLES_N; t++) {
+		const uint8_t *rec = registry_at(&r, (enum registry_table)t, N_FDS - 1);
+
+		ck_assert_uint_eq(rec[0], t + 1);
+		ck_assert_uint_eq(rec[r.header->tables[t].record_bytes - 1], t + 1);
+	}
+}
+END_TEST
+
+START_TEST(many_records_cross_pages)
+{
+	enum { N = 20000 };
+	uint32_t slot;
+
+	for (uint32_t i = 0; i < N; i++) {
+		struct registry_hold *rec = registry_alloc(&r, REGISTRY_HOLDS, &slot);
+
+		ck_assert_uint_eq(slot, i);
+		rec->handle = i;
+	}
+	for (uint32_t i = 0; i < N; i++)
+		ck_assert_uint_eq(((struct registry_hold *)registry_at(&r, REGISTRY_HOLDS, i))->handle, i);
+}
+END_TEST
+
+START_TEST(freeing_none_is_nothing)
+{
+	registry_free(&r, REGISTRY_TEXTS, REGISTRY_SLOT_NONE);
+	ck_assert_uint_eq(r.free_heads[REGISTRY_TEXTS], REGISTRY_SLOT_NONE);
+}
+END_TEST
+
+static Suite *make_suite(void)
+{
+	Suite *suite = suite_create("registry");
+	TCase *tcase = tcase_create("registry");
+
+	fdcheck_add(tcase);
+	tcase_add_checked_fixture(tcase, begin, end);
+	tcase_add_test(tcase, layout_is_written_in_its_header);
+	tcase_add_test(tcase, records_are_in_the_file);
+	tcase_add_test(tcase, slots_are_counted_up_then_used_again);
+	tcase_add_test(tcase, full_table_says_so);
+	tcase_add_test(tcase, tables_do_not_overlap);
+	tcase_add_test(tcase, many_records_cross_pages);
+	tcase_add_test(tcase, freeing_none_is_nothing);
+	suite_add_tcase(suite, tcase);
+	return suite;
+}
+
+int main(void)
+{
+	return suite_main(make_suite);
+}
