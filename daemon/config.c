@@ -293,17 +293,20 @@ static int config_handler(void *userdata, const char *section _unused_, const ch
 static char *config_read_line(char *line, int n_line, void *userdata)
 {
 	struct config_parser *p = userdata;
-	const char *start;
-	size_t len;
+	const char *start, *end;
 
-	if (p->r < 0 || !fgets(line, n_line, p->file))
+	if (p->r < 0)
+		return NULL;
+	/* So that the last NUL in there is the one that fgets() puts behind what it has read. */
+	memset(line, '\n', (size_t)n_line);
+	if (!fgets(line, n_line, p->file))
 		return NULL;
 	p->line++;
-	len = strlen(line);
-	if (len > 0 && line[len - 1] != '\n' && !feof(p->file)) {
-		config_fail(p, "line too long (%d bytes at most), or a NUL byte in it", n_line - 2);
-		return NULL;
-	}
+	end = memrchr(line, '\0', (size_t)n_line);
+	if (line + strlen(line) < end)
+		config_fail(p, "a NUL byte in the line");
+	else if (end[-1] != '\n' && !feof(p->file))
+		config_fail(p, "line too long (%d bytes at most)", n_line - 2);
 	start = line + strspn(line, " \t\r\n");
 	if (*start == '[')
 		config_section(p, start + 1);
