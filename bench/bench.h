@@ -16,7 +16,7 @@
 
 struct bench {
 	bool quick;
-	const char *only;	/* the one group wanted, or NULL */
+	const char *only; /* the one group wanted, or NULL */
 	const char *daemon_path;
 	char dir[64];
 	char broker_path[96]; /* sockets */
@@ -43,8 +43,8 @@ int bench_touch(int fd, bool write) _must_check_;
 int bench_fill(int fd, size_t n_bytes) _must_check_;
 
 /* Reports the quantiles of @s, microseconds. Returns 0 or a negative errno. */
-int bench_report(struct bench *b, const char *group, const char *name, enum place place, const struct series *s)
-	_must_check_;
+int bench_report(struct bench *b, const char *group, const char *name, enum place place,
+		 const struct series *s) _must_check_;
 
 /* How many rounds: fewer when in haste. */
 static inline unsigned bench_rounds(const struct bench *b, unsigned n)

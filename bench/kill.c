@@ -19,22 +19,28 @@
 
 struct reclaim {
 	struct series reclaimed;
-	struct series asked;  /* one question */
-	struct series kernel; /* until the kernel has closed the descriptors of a process that the broker does not know */
+	struct series asked; /* one question */
+	struct series
+		kernel; /* until the kernel has closed the descriptors of a process that the broker does not know */
 };
 
 static int time_reclaim(struct shmb_conn *conn, const struct victim *v, struct reclaim *rc)
 {
-	uint64_t start = now_nsec(), asked;
 	struct shmb_info info;
+	uint64_t start;
 	int r;
 
+	start = now_nsec();
+	r = shmb_stat(conn, VICTIM_PREFIX "0", &info, NULL);
+	if (r == 0)
+		r = series_add(&rc->asked, (double)(now_nsec() - start) / 1e3);
+	if (r < 0)
+		return r;
+
+	start = now_nsec();
 	r = victim_kill(v);
 	while (r == 0) {
-		asked = now_nsec();
 		r = shmb_stat(conn, VICTIM_PREFIX "0", &info, NULL);
-		if (r == 0)
-			r = series_add(&rc->asked, (double)(now_nsec() - asked) / 1e3);
 		if (r == 0 && now_nsec() - start > PATIENCE_NSEC)
 			r = -ETIMEDOUT;
 	}
@@ -104,7 +110,8 @@ int kill_run(struct bench *b)
 	struct shmb_conn *conn;
 	int r;
 
-	report_heading("reclaim", "us from SIGKILL of the only holder until another client sees that the name has gone");
+	report_heading("reclaim",
+		       "us from SIGKILL of the only holder until another client sees that the name has gone");
 	r = broker_connect(b, &conn);
 	if (r < 0)
 		return bench_fail("reclaim", r);

@@ -27,6 +27,7 @@
 #define DEPTH_MAX 32u
 #define CLOSES_MAX 32u
 #define EVENTS_AT_ONCE 64
+#define DRAIN_USEC 10000000u
 
 /* Every so many requests, the time until the answer is kept. */
 #define LATENCY_EVERY 8u
@@ -182,34 +183,49 @@ static int serve(struct load *l)
 	return measure_interrupted() ? -EINTR : 0;
 }
 
-/* One slice of time under full load, and then until every answer is there. */
+/* Answers for @usec, or until there are none left to come. */
+static int serve_for(struct load *l, uint64_t usec)
+{
+	uint64_t end = now_nsec() + usec * 1000;
+	int r = 0;
+
+	while (r == 0 && l->n_under_way > 0 && now_nsec() < end)
+		r = serve(l);
+
+	return r;
+}
+
+/* Fills all pipelines, looks at one slice of time under full load, and lets them run empty. */
 static int run_slice(struct load *l, unsigned usec)
 {
-	uint64_t cpu_start, cpu_end, start = now_nsec(), end = start + usec * UINT64_C(1000), n_start = l->n_answered, n;
-	int r;
+	uint64_t cpu_start = 0, cpu_end = 0, start, n_start, n;
+	int r = 0;
 
-	r = server_cpu_nsec(l->server, &cpu_start);
 	l->running = true;
 	for (unsigned i = 0; i < l->n_clients; i++)
 		for (unsigned k = 0; r == 0 && k < l->depth; k++)
 			r = send_request(l, &l->clients[i], now_nsec());
-	while (r == 0 && now_nsec() < end)
-		r = serve(l);
-	end = now_nsec();
-	n = l->n_answered - n_start;
+	if (r == 0)
+		r = serve_for(l, usec / 4);
 
-	l->running = false;
-	while (r == 0 && l->n_under_way > 0)
-		r = serve(l);
+	start = now_nsec();
+	n_start = l->n_answered;
+	if (r == 0)
+		r = server_cpu_nsec(l->server, &cpu_start);
+	if (r == 0)
+		r = serve_for(l, usec);
 	if (r == 0)
 		r = server_cpu_nsec(l->server, &cpu_end);
+	n = l->n_answered - n_start;
 	if (r == 0)
-		r = series_add(&l->throughput, (double)n * 1e6 / (double)(end - start));
+		r = series_add(&l->throughput, (double)n * 1e6 / (double)(now_nsec() - start));
 	if (r == 0)
 		r = series_end_round(&l->throughput);
 	if (r == 0)
-		r = series_add(&l->cpu, (double)(cpu_end - cpu_start) / 1e3 / (double)(l->n_answered - n_start));
-	return r;
+		r = series_add(&l->cpu, (double)(cpu_end - cpu_start) / 1e3 / (double)n);
+
+	l->running = false;
+	return r < 0 ? r : serve_for(l, DRAIN_USEC);
 }
 
 static int connect_client(struct load *l, const char *path, struct client *c)
@@ -293,8 +309,11 @@ struct shape {
 
 static int run_shape(struct bench *b, const struct shape *shape, enum place place)
 {
-	const struct load base = {.n_clients = shape->n_clients, .depth = shape->depth, .n_closes = shape->n_closes,
-				  .epoll = -1};
+	const struct load base = {
+		.n_clients = shape->n_clients, .depth = shape->depth, .n_closes = shape->n_closes, .epoll = -1};
+	/* To fill and empty very many pipelines takes longer than the look at them. */
+	unsigned n_rounds = bench_rounds(b, shape->n_clients * shape->depth > 10000 ? 4 : 8);
+	unsigned usec = b->quick ? 50000 : 100000;
 	struct load minimal = base, broker = base;
 	int r;
 
@@ -305,10 +324,10 @@ static int run_shape(struct bench *b, const struct shape *shape, enum place plac
 	r = load_init(&minimal, b->minimal_path);
 	if (r == 0)
 		r = load_init(&broker, b->broker_path);
-	for (unsigned round = 0; r == 0 && round < bench_rounds(b, 8); round++) {
-		r = run_slice(&minimal, b->quick ? 50000 : 100000);
+	for (unsigned round = 0; r == 0 && round < n_rounds; round++) {
+		r = run_slice(&minimal, usec);
 		if (r == 0)
-			r = run_slice(&broker, b->quick ? 50000 : 100000);
+			r = run_slice(&broker, usec);
 	}
 	if (r == 0)
 		r = report(b, &minimal, &minimal, place);
@@ -323,9 +342,15 @@ static int run_shape(struct bench *b, const struct shape *shape, enum place plac
 int load_run(struct bench *b)
 {
 	static const struct shape shapes[] = {
-		{1, 1, CLOSES_MAX},	    {8, 1, CLOSES_MAX},	 {64, 1, CLOSES_MAX},
-		{64, 1, 1},		    {1000, 1, CLOSES_MAX}, {1, DEPTH_MAX, CLOSES_MAX},
-		{8, DEPTH_MAX, CLOSES_MAX}, {64, DEPTH_MAX, CLOSES_MAX}, {1000, DEPTH_MAX, CLOSES_MAX},
+		{1, 1, CLOSES_MAX},
+		{8, 1, CLOSES_MAX},
+		{64, 1, CLOSES_MAX},
+		{64, 1, 1},
+		{1000, 1, CLOSES_MAX},
+		{1, DEPTH_MAX, CLOSES_MAX},
+		{8, DEPTH_MAX, CLOSES_MAX},
+		{64, DEPTH_MAX, CLOSES_MAX},
+		{1000, DEPTH_MAX, CLOSES_MAX},
 	};
 	int r = 0;
 

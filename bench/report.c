@@ -81,8 +81,8 @@ struct report *report_free(struct report *r)
 
 void report_heading(const char *group, const char *text)
 {
-	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %9s %7s %8s %9s  %s\n", group, text, "", "", "median", "p99", "worst", "quiet", "cpu",
-	       "/ POSIX", "/ minimal", "aim");
+	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %9s %7s %8s %9s  %s\n", group, text, "", "", "median", "p99", "worst",
+	       "quiet", "cpu", "/ POSIX", "/ minimal", "aim");
 }
 
 static double judged_value(const struct figure *f, enum judged judged)
@@ -146,8 +146,8 @@ static json_t *judge(struct report *r, const struct figure *f)
 		       met ? "met" : "MISSED");
 		separator = ", ";
 		(void)json_array_append_new(list, json_pack("{s:s, s:f, s:s, s:o, s:b}", "bound",
-							    aim->at_least ? "least" : "most", "limit", aim->limit,
-							    "of", aim->text, "value", pack_number(value), "met", met));
+							    aim->at_least ? "least" : "most", "limit", aim->limit, "of",
+							    aim->text, "value", pack_number(value), "met", met));
 	}
 
 	return list;
@@ -169,11 +169,12 @@ int report_add(struct report *r, const struct figure *f)
 	printf("\n");
 	(void)fflush(stdout);
 
-	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "group", f->group, "name",
-		      f->name, "place", f->place, "unit", f->unit, "median", pack_number(f->median), "p99",
+	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "group", f->group,
+		      "name", f->name, "place", f->place, "unit", f->unit, "median", pack_number(f->median), "p99",
 		      pack_number(f->p99), "worst", pack_number(f->worst), "quiet", pack_number(f->quiet), "cpu",
-		      pack_number(f->cpu), "ratios", "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal", pack_number(f->ratios[RATIO_MINIMAL]),
-		      "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims", aims_json);
+		      pack_number(f->cpu), "ratios", "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal",
+		      pack_number(f->ratios[RATIO_MINIMAL]), "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims",
+		      aims_json);
 	return json_array_append_new(r->figures, o) < 0 ? -ENOMEM : 0;
 }
 

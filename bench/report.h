@@ -31,10 +31,13 @@ struct figure {
 	double ratios[RATIO_N];
 };
 
-#define FIGURE_INIT                                                                  \
-	{                                                                            \
-		.place = "", .median = NAN, .p99 = NAN, .worst = NAN, .quiet = NAN, \
-		.cpu = NAN, .ratios = {NAN, NAN, NAN}                                \
+#define FIGURE_INIT                                                                                         \
+	{                                                                                                   \
+		.place = "", .median = NAN, .p99 = NAN, .worst = NAN, .quiet = NAN, .cpu = NAN, .ratios = { \
+			NAN,                                                                                \
+			NAN,                                                                                \
+			NAN                                                                                 \
+		}                                                                                           \
 	}
 
 struct report;

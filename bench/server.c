@@ -66,7 +66,7 @@ int server_start(struct server *ret, void (*run)(int fd), int fd)
 		_exit(EXIT_SUCCESS);
 	}
 
-	ret->pid = pid;
+	*ret = (struct server){pid, -1};
 	return 0;
 }
 
@@ -148,7 +148,7 @@ int server_start_daemon(struct server *ret, const char *program, const char *dir
 {
 	_cleanup_close_ int notify_fd = -1;
 	char config_path[PATH_MAX], notify_path[PATH_MAX];
-	struct server s;
+	struct server s = SERVER_NONE;
 	int r;
 
 	(void)snprintf(config_path, sizeof(config_path), "%s/shmbrokerd.conf", dir);
@@ -176,6 +176,7 @@ int server_start_daemon(struct server *ret, const char *program, const char *dir
 		return r;
 	}
 
+	s.notify_fd = TAKE_FD(notify_fd);
 	*ret = s;
 	return 0;
 }
@@ -214,5 +215,6 @@ void server_stop(struct server *s)
 		(void)kill(s->pid, SIGKILL);
 	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	s->pid = 0;
+	fd_close(s->notify_fd);
+	*s = (struct server)SERVER_NONE;
 }

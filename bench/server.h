@@ -11,8 +11,14 @@
 #include "common/macro.h"
 
 struct server {
-	pid_t pid; /* 0: none */
+	pid_t pid;     /* 0: none */
+	int notify_fd; /* where the broker reports its state; -1: it does not */
 };
+
+#define SERVER_NONE   \
+	{             \
+		0, -1 \
+	}
 
 /*
  * As fork(), but the child dies with its parent, is out of reach of the terminal's Ctrl-C, and has the default signal
@@ -28,8 +34,7 @@ int server_start(struct server *ret, void (*run)(int fd), int fd) _must_check_;
  * here, and waits until it reports that it is ready. Returns 0 or a negative errno: -ENOEXEC when it ended instead,
  * -ETIMEDOUT when it said nothing.
  */
-int server_start_daemon(struct server *ret, const char *program, const char *dir, const char *socket_path)
-	_must_check_;
+int server_start_daemon(struct server *ret, const char *program, const char *dir, const char *socket_path) _must_check_;
 
 /* CPU time of all its threads so far. */
 int server_cpu_nsec(const struct server *s, uint64_t *ret_nsec) _must_check_;

@@ -20,9 +20,9 @@ struct victim {
 	int pidfd;
 };
 
-#define VICTIM_NONE         \
-	{                   \
-		0, -1, -1   \
+#define VICTIM_NONE       \
+	{                 \
+		0, -1, -1 \
 	}
 
 /* Creates, maps and touches @n_segments through the broker. Returns when that is done: 0 or a negative errno. */
