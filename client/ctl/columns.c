@@ -227,8 +227,10 @@ static char *pages_text(uint64_t huge_shift)
 			       : text_printf("%dG", 1 << (huge_shift - 30));
 }
 
+/* Each on a line of its own, but for --raw. */
 static char *holders_text(const struct entry *e, const struct options *o)
 {
+	char separator = option_given(o, OPTION_RAW) ? ',' : '\n';
 	char *all = NULL;
 	size_t n_all;
 	FILE *f = open_memstream(&all, &n_all);
@@ -239,8 +241,9 @@ static char *holders_text(const struct entry *e, const struct options *o)
 		const struct shmb_holder *h = &e->holders[i];
 		_cleanup_free_ char *user = user_text(h->uid, o);
 
-		(void)fprintf(f, "%s%" PRIu32 ":%s:%s", i > 0 ? "," : "", h->pid, user ? user : "?",
-			      access_word(h->access));
+		if (i > 0)
+			(void)fputc(separator, f);
+		(void)fprintf(f, "%" PRIu32 ":%s:%s", h->pid, user ? user : "?", access_word(h->access));
 	}
 	if (fclose(f) != 0) {
 		free(all);

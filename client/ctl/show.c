@@ -53,10 +53,22 @@ static int column_flags(const struct column *c)
 	case COLUMN_DURATION:
 		return SCOLS_FL_RIGHT;
 	case COLUMN_HOLDERS:
-		return SCOLS_FL_TRUNC;
+		return SCOLS_FL_WRAP;
 	default:
 		return 0;
 	}
+}
+
+static int add_column(struct libscols_table *t, const struct column *c)
+{
+	struct libscols_column *column = scols_table_new_column(t, c->name, c->width, column_flags(c));
+
+	if (!column)
+		return -ENOMEM;
+	if (c->kind != COLUMN_HOLDERS)
+		return 0;
+	(void)scols_column_set_wrapfunc(column, scols_wrapnl_chunksize, scols_wrapnl_nextchunk, NULL);
+	return scols_column_set_safechars(column, "\n");
 }
 
 int show_table(const struct entry *entries, size_t n_entries, const struct columns *columns, const struct options *o)
@@ -67,9 +79,11 @@ int show_table(const struct entry *entries, size_t n_entries, const struct colum
 
 	if (!t)
 		return -ENOMEM;
-	for (unsigned i = 0; i < columns->n; i++)
-		if (!scols_table_new_column(t, columns->v[i]->name, columns->v[i]->width, column_flags(columns->v[i])))
-			return -ENOMEM;
+	for (unsigned i = 0; i < columns->n; i++) {
+		r = add_column(t, columns->v[i]);
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; i < n_entries; i++) {
 		for (unsigned j = 0; j < columns->n; j++)
 			cells[j] = column_text(columns->v[j], &entries[i], o);
