@@ -3,6 +3,7 @@
 test_programs =
 test_scripts =
 
+include tests/facts/local.mk
 include tests/unit/local.mk
 include tests/inproc/local.mk
 include tests/system/local.mk
