@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=bash
 # bash completion for shmbrokerctl(1)
 
 # The options that choose the broker, as far as they are on the command line already.
