@@ -4,8 +4,8 @@
  * reclaim PID NAME N: kills a process, and tells how long it took to end, and how much longer until the segment NAME
  * had no more than N holders; for 0, until it was gone.
  *
- * That a process has ended is told by its pidfd. From then on the broker is asked again and again; the second time is
- * that of the first answer as expected, so the broker was done at that moment or before.
+ * That a process has ended is told by its pidfd. From then on the broker is asked again and again; the second time ends
+ * with the first answer as expected, so the broker was done at that moment or before.
  */
 
 #include <errno.h>
@@ -66,8 +66,8 @@ int main(int argc, char **argv)
 	for (; !is_reclaimed(conn, argv[2], n_holders); n++)
 		if (usec_since(ended) > PATIENCE_USEC)
 			die(argv[2], "is not given back");
-	printf("%lu ended %lu µs after SIGKILL; told by answer %u, %lu µs later\n", usec_since(began),
-	       (unsigned long)(ended - began), n, usec_since(ended));
+	printf("%lu dead %lu µs after SIGKILL, taken back at most %lu µs later (answer %u)\n", usec_since(began),
+	       (unsigned long)(ended - began), usec_since(ended), n);
 	shmb_disconnect(conn);
 	return EXIT_SUCCESS;
 }
