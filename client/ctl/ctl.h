@@ -30,19 +30,6 @@ struct ctl {
 	int n_args;
 };
 
-typedef int (*verb_fn)(struct ctl *ctl);
-
-struct verb {
-	const char *name;
-	const char *args;     /* as in a synopsis */
-	const char *summary;  /* for the list of verbs */
-	const char *help;     /* what else there is to know */
-	const char *examples; /* each line indented */
-	verb_fn run;
-	uint64_t options; /* OPTION_BIT()s beside OPTIONS_ALL */
-	int min_args, max_args;
-};
-
 /* verbs_data.c */
 int verb_create(struct ctl *ctl);
 int verb_put(struct ctl *ctl);
@@ -63,8 +50,7 @@ int verb_list(struct ctl *ctl);
 /* Connects as the options say, once the command line is known to make sense. Returns 0 or an exit status. */
 int ctl_connect(struct ctl *ctl) _must_check_;
 
-/* The options of the command line as those of a call. */
-struct shmb_create_options create_options(const struct options *o);
+/* The options of the command line as those of shmb_open(). */
 struct shmb_open_options open_options(const struct options *o);
 
 /* report.c: one line on stderr, "shmbrokerctl: …", with whatever would upset a terminal escaped. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,9 +15,16 @@
 #include "client/ctl/columns.h"
 #include "client/ctl/ctl.h"
 
-enum { MANY_ARGS = 4096 };
-
-static const struct verb verbs[] = {
+static const struct verb {
+	const char *name;
+	const char *args;     /* as in a synopsis */
+	const char *summary;  /* for the list of verbs */
+	const char *help;     /* what else there is to know */
+	const char *examples; /* each line indented */
+	int (*run)(struct ctl *ctl);
+	uint64_t options; /* OPTION_BIT()s beside OPTIONS_ALL */
+	int min_args, max_args;
+} verbs[] = {
 	{
 		.name = "create",
 		.args = "NAME SIZE",
@@ -68,7 +76,7 @@ static const struct verb verbs[] = {
 		.run = verb_hold,
 		.options = OPTION_BIT(OPTION_RW) | OPTION_BIT(OPTION_TIMEOUT),
 		.min_args = 1,
-		.max_args = MANY_ARGS,
+		.max_args = INT_MAX,
 	},
 	{
 		.name = "wait",
@@ -148,7 +156,7 @@ static const struct verb verbs[] = {
 		.examples = "  shmbrokerctl remove pub/frames '~/scratch'\n",
 		.run = verb_remove,
 		.min_args = 1,
-		.max_args = MANY_ARGS,
+		.max_args = INT_MAX,
 	},
 	{
 		.name = "list",

@@ -19,7 +19,7 @@ static void segment_done(struct shmb_segment **segment)
 
 #define _cleanup_segment_ _cleanup_(segment_done)
 
-struct shmb_create_options create_options(const struct options *o)
+static struct shmb_create_options create_options(const struct options *o)
 {
 	struct shmb_create_options options = SHMB_CREATE_OPTIONS_INIT;
 
