@@ -37,26 +37,25 @@ int verb_grow(struct ctl *ctl)
 	return r < 0 ? fail(r, &error, "grow", ctl->args[0]) : CTL_OK;
 }
 
-/* --uid or --gid. Returns 0 or, after saying what is wrong, CTL_USAGE. */
-static int grant_kind(const struct options *o, uint32_t *ret)
+/* By --uid or --gid; 0 if there is neither. */
+static uint32_t grant_kind(const struct options *o)
 {
-	if (!option_given(o, OPTION_UID) && !option_given(o, OPTION_GID))
-		return fail_usage("who? Give --uid or --gid");
-	*ret = option_given(o, OPTION_UID) ? SHMB_GRANT_UID : SHMB_GRANT_GID;
-	return 0;
+	if (option_given(o, OPTION_UID))
+		return SHMB_GRANT_UID;
+	return option_given(o, OPTION_GID) ? SHMB_GRANT_GID : 0;
 }
 
 int verb_grant(struct ctl *ctl)
 {
 	const struct options *o = ctl->options;
 	uint32_t access = option_given(o, OPTION_RW) ? SHMB_ACCESS_WRITE : SHMB_ACCESS_READ;
+	uint32_t kind = grant_kind(o);
 	struct shmb_error error = {0};
-	uint32_t kind;
 	int r, status;
 
-	status = grant_kind(o, &kind);
-	if (status == 0)
-		status = ctl_connect(ctl);
+	if (kind == 0)
+		return fail_usage("to whom? Give --uid or --gid");
+	status = ctl_connect(ctl);
 	if (status != 0)
 		return status;
 	r = shmb_grant_name(ctl->conn, ctl->args[0], kind, o->who, access, &error);
@@ -66,13 +65,14 @@ int verb_grant(struct ctl *ctl)
 int verb_revoke(struct ctl *ctl)
 {
 	const struct options *o = ctl->options;
+	uint32_t kind = grant_kind(o);
 	struct shmb_error error = {0};
-	uint32_t kind, n_holders;
+	uint32_t n_holders;
 	int r, status;
 
-	status = grant_kind(o, &kind);
-	if (status == 0)
-		status = ctl_connect(ctl);
+	if (kind == 0)
+		return fail_usage("from whom? Give --uid or --gid");
+	status = ctl_connect(ctl);
 	if (status != 0)
 		return status;
 	r = shmb_revoke_name(ctl->conn, ctl->args[0], kind, o->who, &n_holders, &error);
