@@ -45,4 +45,4 @@ TEST_EXTENSIONS = .sh .awk
 AM_TESTS_ENVIRONMENT = \
 	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		SHMBROKERD='$(abs_top_builddir)/shmbrokerd' SHMBROKERCTL='$(abs_top_builddir)/shmbrokerctl' \
-		CC='$(CC)' CXX='$(CXX)';
+		CC='$(CC)' CXX='$(CXX)' SANITIZERS='$(SANITIZERS)';
