@@ -105,7 +105,7 @@ uint32_t registry_n_used(const struct registry *r, enum registry_table table)
 static void registry_populate(struct registry *r, enum registry_table table)
 {
 	const struct registry_extent *x = &r->header->tables[table];
-	uint64_t from = (uint64_t)r->n_populated[table] * x->record_bytes & ~(REGISTRY_RUN_BYTES - 1);
+	uint64_t from = ROUND_UP((uint64_t)r->n_populated[table] * x->record_bytes, REGISTRY_RUN_BYTES);
 
 	if (x->n_used < r->n_populated[table])
 		return;

@@ -53,6 +53,30 @@ START_TEST(layout_is_written_in_its_header)
 }
 END_TEST
 
+/* The last record of a run of pages reaches into the next run, which is to be made in one piece as well. */
+START_TEST(pages_come_in_runs)
+{
+	enum { RUN_BYTES = 64 << 10, N_FIRST = RUN_BYTES / sizeof(struct registry_segment) };
+	const struct registry_extent *x;
+	struct registry big;
+	unsigned char resident;
+	uint32_t slot;
+	uint8_t *last;
+
+	ck_assert_int_eq(registry_init(&big, 1000), 0);
+	x = &big.header->tables[REGISTRY_SEGMENTS];
+	last = (uint8_t *)big.header + x->offset + 2 * RUN_BYTES - 4096;
+	for (unsigned i = 0; i < N_FIRST; i++)
+		ck_assert_ptr_nonnull(registry_alloc(&big, REGISTRY_SEGMENTS, &slot));
+	ck_assert_int_eq(mincore(last, 4096, &resident), 0);
+	ck_assert_uint_eq(resident & 1, 0);
+	ck_assert_ptr_nonnull(registry_alloc(&big, REGISTRY_SEGMENTS, &slot));
+	ck_assert_int_eq(mincore(last, 4096, &resident), 0);
+	ck_assert_uint_eq(resident & 1, 1);
+	registry_deinit(&big);
+}
+END_TEST
+
 /* What a second process would see of the file. */
 START_TEST(records_are_in_the_file)
 {
@@ -173,6 +197,7 @@ static Suite *make_suite(void)
 	fdcheck_add(tcase);
 	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, layout_is_written_in_its_header);
+	tcase_add_test(tcase, pages_come_in_runs);
 	tcase_add_test(tcase, records_are_in_the_file);
 	tcase_add_test(tcase, slots_are_counted_up_then_used_again);
 	tcase_add_test(tcase, full_table_says_so);
