@@ -131,7 +131,8 @@ uint32_t wait_new(struct broker *b, struct session *session, uint64_t cookie, co
 	uv_timer_init(&b->loop, &w->timer);
 	if (timeout_usec < WAIT_USEC_MAX) {
 		uv_update_time(&b->loop);
-		uv_timer_start(&w->timer, wait_on_timer, (timeout_usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC, 0);
+		/* One more: the loop counts whole milliseconds, so the present one is partly over. */
+		uv_timer_start(&w->timer, wait_on_timer, (timeout_usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC + 1, 0);
 	}
 	index_insert(&b->waits.by_name, &w->by_name, wait_hash(b, w->request.name, w->request.name_len));
 	DL_APPEND(session->waits, w);
