@@ -109,7 +109,8 @@ static uint32_t create_new(struct request *rq, const struct segment_spec *spec, 
 		return status;
 	status = hold_new(rq->b, rq->session, s, WIRE_ACCESS_WRITE, flags, 0, ret_hold, reterr);
 	if (status != WIRE_STATUS_OK) {
-		segment_unname(rq->b, s, WIRE_WHAT_REMOVED);
+		/* As if replaced by what was there before: who waits for the name goes on waiting. */
+		segment_unname(rq->b, s, WIRE_WHAT_REPLACED);
 		return status;
 	}
 	if (existing)

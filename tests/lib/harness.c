@@ -63,9 +63,8 @@ static void write_config(struct broker *b, const char *config)
 {
 	_cleanup_close_ int fd = -1;
 
-	b->has_config = config != NULL;
 	if (!config)
-		return;
+		config = "";
 	fd = open(b->config, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, config, strlen(config)), (ssize_t)strlen(config));
@@ -92,7 +91,7 @@ static void listen_notify(struct broker *b)
 static void become_daemon(const struct broker *b, pid_t parent)
 {
 	const char *program = getenv("SHMBROKERD");
-	const char *argv[8] = {program, "--socket", b->socket, "--log-level", "debug"};
+	const char *argv[] = {program, "--socket", b->socket, "--config", b->config, "--log-level", "debug", NULL};
 	char path[128];
 	int log;
 
@@ -116,10 +115,6 @@ static void become_daemon(const struct broker *b, pid_t parent)
 
 	notify_path(b, path, sizeof(path));
 	setenv("NOTIFY_SOCKET", path, 1);
-	if (b->has_config) {
-		argv[5] = "--config";
-		argv[6] = b->config;
-	}
 	execv(program, (char *const *)argv);
 	fprintf(stderr, "cannot run %s: %s\n", program, strerror(errno));
 	_exit(125);

@@ -25,7 +25,6 @@ struct broker {
 	pid_t pid;
 	int pidfd;
 	int notify;	   /* the socket that READY=1 comes to */
-	bool has_config;
 	rlim_t nofile_max;	    /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
 	const struct identity *who; /* in: whom it runs as; NULL: as the test does */
 };
@@ -35,7 +34,7 @@ struct broker {
 		.pid = -1, .pidfd = -1, .notify = -1 \
 	}
 
-/* Starts a daemon with @config as its configuration (NULL: none at all) and waits until it listens. */
+/* Starts a daemon with @config as its configuration (NULL: an empty one) and waits until it listens. */
 void broker_start(struct broker *b, const char *config);
 
 /* As broker_start(), at the socket where @b ran before: after broker_kill(). */

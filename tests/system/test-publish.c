@@ -168,6 +168,29 @@ START_TEST(test_many_waiters)
 }
 END_TEST
 
+/* A create that is refused half-way is nothing to those who wait for the name. */
+START_TEST(test_wait_outlasts_a_refused_create)
+{
+	struct wire_create_item item = create_item(4096);
+	struct grant g, got;
+	uint64_t cookie;
+
+	cookie = send_wait(consumer, "pub/x", WIRE_FOREVER);
+	raw_expect_alive(consumer);
+	broker_reload(&broker, "[limits]\nmax_holds = 0\n");
+	item.sharing = WIRE_SHARING_PUBLISH;
+	ck_assert_uint_eq(ask_create(producer, "pub/x", &item, NULL, NULL), WIRE_STATUS_QUOTA);
+	raw_expect_alive(consumer);
+
+	broker_reload(&broker, "[limits]\nmax_holds = 2\n");
+	item.sharing = WIRE_SHARING_SHARED;
+	ck_assert_uint_eq(ask_create(producer, "pub/x", &item, NULL, &g), WIRE_STATUS_OK);
+	ck_assert_uint_eq(take_grant(consumer, cookie, &got), WIRE_STATUS_OK);
+	ask_close(consumer, &got);
+	ask_close(producer, &g);
+}
+END_TEST
+
 START_TEST(test_cancel)
 {
 	struct wire_cancel cancel;
@@ -432,6 +455,7 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_wait_times_out);
 	tcase_add_test(t, test_no_wait);
 	tcase_add_test(t, test_many_waiters);
+	tcase_add_test(t, test_wait_outlasts_a_refused_create);
 	tcase_add_test(t, test_cancel);
 	tcase_add_test(t, test_waiter_without_right);
 	tcase_add_test(t, test_creator_ends);
