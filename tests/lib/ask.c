@@ -282,13 +282,17 @@ unsigned ask_holders(struct raw *r, struct wire_target target, const char *name,
 	return n;
 }
 
-int ask_fork(struct raw *r)
+uint32_t ask_fork(struct raw *r, struct wire_forked *ret, int *ret_sock)
 {
 	struct codec_writer w;
+	uint32_t status;
 
 	raw_begin(r, &w);
 	raw_request(r, &w, WIRE_FORK, 0);
-	ck_assert_uint_eq(raw_reply(r, r->cookie), WIRE_STATUS_OK);
-	ck_assert_uint_eq(r->message.n_fds, 1);
-	return scm_message_steal(&r->message, 0);
+	status = raw_reply(r, r->cookie);
+	if (status == WIRE_STATUS_OK) {
+		memcpy(ret, r->packet.body, sizeof(*ret));
+		*ret_sock = scm_message_steal(&r->message, 0);
+	}
+	return status;
 }

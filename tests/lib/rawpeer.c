@@ -34,7 +34,7 @@ struct raw *raw_new_fd(int sock)
 	return r;
 }
 
-static void take_welcome(struct raw *r)
+void raw_take_welcome(struct raw *r)
 {
 	const struct wire_welcome *welcome;
 
@@ -54,7 +54,7 @@ uint32_t raw_try_new(const char *path, const struct identity *who, struct raw **
 	asuser_begin(who);
 	*ret = raw_new_fd(raw_socket(path));
 	asuser_end();
-	take_welcome(*ret);
+	raw_take_welcome(*ret);
 	return (*ret)->packet.header->status;
 }
 

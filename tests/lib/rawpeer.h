@@ -42,8 +42,9 @@ struct raw *raw_new(const char *path, const struct identity *who);
 /* As raw_new(), but returns the status of a WELCOME that is a refusal; *@ret is there in either case. */
 uint32_t raw_try_new(const char *path, const struct identity *who, struct raw **ret) _must_check_;
 
-/* Adopts the socket of a FORK reply, which has no WELCOME: that reply was it. */
+/* Adopts a connected socket. That of a FORK reply has no WELCOME; on another one the test takes it itself. */
 struct raw *raw_new_fd(int sock);
+void raw_take_welcome(struct raw *r);
 struct raw *raw_free(struct raw *r);
 
 /* Sends @n bytes as they are, with @fds. Returns 0 or what scm_send() said. */
@@ -130,5 +131,5 @@ unsigned ask_list(struct raw *r, const char *prefix, struct info *ret, unsigned 
 unsigned ask_holders(struct raw *r, struct wire_target target, const char *name, struct wire_holder *ret,
 		     unsigned n_max);
 
-/* Asks for a second connection with the same holds; its socket, unused yet. */
-int ask_fork(struct raw *r);
+/* Asks for a second connection with the same holds, and for its socket. */
+uint32_t ask_fork(struct raw *r, struct wire_forked *ret, int *ret_sock);

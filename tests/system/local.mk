@@ -5,6 +5,7 @@ test_programs += \
 	tests/system/test-faults \
 	tests/system/test-lifetime \
 	tests/system/test-limits \
+	tests/system/test-model \
 	tests/system/test-publish \
 	tests/system/test-raw \
 	tests/system/test-readonly \
@@ -12,3 +13,5 @@ test_programs += \
 	tests/system/test-values
 test_scripts += \
 	tests/system/test-ctl.sh
+
+tests_system_test_model_SOURCES = tests/system/test-model.c tests/system/model.c tests/system/model.h

@@ -120,10 +120,11 @@ END_TEST
 START_TEST(test_no_fds_for_the_rest)
 {
 	struct wire_open_item item = open_item(WIRE_ACCESS_READ);
-	struct codec_writer w;
+	struct wire_forked answer;
 	struct raw *r, *crowd[NOFILE];
 	unsigned n, n_forked;
 	int forked[NOFILE];
+	uint32_t status;
 
 	broker.nofile_max = NOFILE;
 	broker_start(&broker, NULL);
@@ -137,13 +138,11 @@ START_TEST(test_no_fds_for_the_rest)
 	ck_assert_uint_eq(ask_open(r, "pub/0", &item, NULL, NULL), WIRE_STATUS_NO_FDS);
 	for (n_forked = 0;; n_forked++) {
 		ck_assert_uint_lt(n_forked, ARRAY_SIZE(forked));
-		raw_begin(r, &w);
-		raw_request(r, &w, WIRE_FORK, 0);
-		if (raw_reply(r, r->cookie) != WIRE_STATUS_OK)
+		status = ask_fork(r, &answer, &forked[n_forked]);
+		if (status != WIRE_STATUS_OK)
 			break;
-		forked[n_forked] = scm_message_steal(&r->message, 0);
 	}
-	ck_assert_uint_eq(r->packet.header->status, WIRE_STATUS_NO_FDS);
+	ck_assert_uint_eq(status, WIRE_STATUS_NO_FDS);
 	/* What needs none goes well. */
 	item.access = WIRE_ACCESS_WRITE;
 	ck_assert_uint_eq(ask_open(r, "pub/0", &item, NULL, NULL), WIRE_STATUS_OK);

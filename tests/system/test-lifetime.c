@@ -433,11 +433,12 @@ static void forker(int chan, const void *userdata)
 	const struct job *job = userdata;
 	struct grant g;
 	struct raw *r, *second;
+	struct wire_forked forked;
 	int sock;
 
 	r = raw_new(broker.socket, NULL);
 	create(r, job->name, job->lifetime, &g);
-	sock = ask_fork(r);
+	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
 	if (fork() > 0)
 		_exit(EXIT_SUCCESS);
 	raw_free(r);
@@ -498,13 +499,15 @@ END_TEST
 /* A connection for a child that never came to be ends with its last copy. */
 START_TEST(test_fork_that_failed)
 {
+	struct wire_forked forked;
 	struct raw *r;
 	struct grant g;
 	int sock;
 
 	r = raw_new(broker.socket, NULL);
 	create(r, "pub/x", WIRE_LIFETIME_USED, &g);
-	sock = ask_fork(r);
+	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
+	ck_assert_uint_eq(forked.n_holds, 1);
 	ck_assert_uint_eq(info_of("pub/x").info.n_holders, 2);
 	ask_close(r, &g);
 	raw_free(r);
@@ -517,12 +520,15 @@ END_TEST
 /* What is opened after the fork is each one's own. */
 START_TEST(test_fork_then_apart)
 {
+	struct wire_forked forked;
 	struct raw *r, *second;
 	struct grant g, one, two;
+	int sock;
 
 	r = raw_new(broker.socket, NULL);
 	create(r, "pub/x", WIRE_LIFETIME_USED, &g);
-	second = raw_new_fd(ask_fork(r));
+	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
+	second = raw_new_fd(sock);
 	create(r, "pub/one", WIRE_LIFETIME_USED, &one);
 	create(second, "pub/two", WIRE_LIFETIME_USED, &two);
 	ask_close(r, &g);

@@ -240,7 +240,9 @@ END_TEST
 
 START_TEST(test_sessions)
 {
+	struct wire_forked forked;
 	struct raw *rs[3], *r;
+	int sock;
 
 	broker_start(&broker, "[limits]\nmax_sessions = 3\n");
 	for (unsigned i = 0; i < ARRAY_SIZE(rs); i++)
@@ -253,14 +255,8 @@ START_TEST(test_sessions)
 	raw_free(raw_new(broker.socket, &USER_B));
 
 	/* A forked connection is one more. */
-	{
-		struct codec_writer w;
-
-		raw_begin(rs[0], &w);
-		raw_request(rs[0], &w, WIRE_FORK, 0);
-		ck_assert_uint_eq(raw_reply(rs[0], rs[0]->cookie), WIRE_STATUS_QUOTA);
-		expect_refusal(rs[0], WIRE_RULE_SESSIONS, WIRE_SCOPE_USER, 3, 3);
-	}
+	ck_assert_uint_eq(ask_fork(rs[0], &forked, &sock), WIRE_STATUS_QUOTA);
+	expect_refusal(rs[0], WIRE_RULE_SESSIONS, WIRE_SCOPE_USER, 3, 3);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rs); i++) {
 		raw_free(rs[i]);
