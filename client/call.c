@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "proto/name.h"
 
@@ -103,11 +102,7 @@ static void send_cancel(struct shmb_conn *conn, uint64_t cookie)
 
 int conn_enter(struct shmb_conn *conn)
 {
-	/*
-	 * A system call each time, some 90 ns. A page with MADV_WIPEONFORK would be cheaper to look at, but costs each
-	 * connection a page, and does not tell the child of a vfork(), who shares it.
-	 */
-	if (getpid() != conn->pid)
+	if (atomic_load_explicit(fork_page, memory_order_relaxed) != conn->process)
 		return -EOWNERDEAD;
 
 	(void)pthread_mutex_lock(&conn->lock);

@@ -83,7 +83,6 @@ static struct shmb_conn *conn_alloc(void)
 
 	memset(conn, 0, offsetof(struct shmb_conn, packet));
 	atomic_init(&conn->n_refs, 1);
-	conn->pid = getpid();
 	conn->fork_fd = -1;
 	conn->may_welcome = true;
 	(void)pthread_mutex_init(&conn->lock, NULL);
@@ -119,7 +118,9 @@ static int conn_new(int fd, const struct shmb_connect_options *options, struct s
 
 	conn->fd = fd;
 	conn->timeout_usec = options->timeout_usec;
-	r = conn_prepare_socket(fd, conn->timeout_usec);
+	r = fork_process(&conn->process);
+	if (r == 0)
+		r = conn_prepare_socket(fd, conn->timeout_usec);
 	if (r < 0)
 		error_plain(reterr, r);
 	else

@@ -44,7 +44,7 @@ enum conn_phase {
 
 struct shmb_conn {
 	atomic_uint n_refs; /* the program's, and one of each segment */
-	pid_t pid;	    /* whose connection this is */
+	unsigned process;   /* whose connection this is: see fork_page */
 	int fd;		    /* blocking, so that a call needs no poll(); its SO_RCVTIMEO is timeout_usec */
 	uint64_t session;
 	uint32_t uid;
@@ -109,6 +109,13 @@ void conn_unref(struct shmb_conn *conn);
 /* Locked. Takes what a packet of the broker says unasked. Returns 0 or -EPROTO. */
 int event_take(struct shmb_conn *conn, const struct codec_packet *packet) _must_check_;
 
+/*
+ * The number of this process among its ancestors, as far as they had connections; not 0. It is read from a page that
+ * the kernel empties in a child that gets a copy of the memory, however it is made.
+ */
+extern atomic_uint *fork_page;
+/* The same, and makes the page and the number where there is none. Returns 0 or a negative errno. */
+int fork_process(unsigned *ret) _must_check_;
 int fork_register(struct shmb_conn *conn) _must_check_;
 void fork_unregister(struct shmb_conn *conn);
 

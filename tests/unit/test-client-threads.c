@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -385,14 +387,34 @@ START_TEST(child_has_no_connection)
 }
 END_TEST
 
-/* It shares the memory, and the parent's connection is none of its own. */
-START_TEST(child_of_vfork_is_told)
+/* A child that the library has not seen coming. */
+START_TEST(child_of_clone_has_no_connection)
 {
+	struct shmb_segment *segment = fake_open(&fake, 1, SHMB_OPEN_NOTIFY);
 	pid_t pid;
 
-	pid = vfork();
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid == 0)
-		_exit(shmb_ping(fake.conn, NULL) != -EOWNERDEAD);
+		_exit(use_up(segment));
+	check_child(pid);
+	fake_expect_nothing(&fake);
+	check_alive();
+	(void)shmb_close(segment);
+}
+END_TEST
+
+/* A child may connect anew; what it has from before stays dead. */
+START_TEST(child_connects_anew)
+{
+	struct fake own;
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0) {
+		fake_connect(&own, 0);
+		fake_reply(&own, WIRE_PING, fake_next_cookie(&own), NULL, 0, NULL, 0);
+		_exit(shmb_ping(own.conn, NULL) != 0 || shmb_ping(fake.conn, NULL) != -EOWNERDEAD);
+	}
 	check_child(pid);
 	check_alive();
 }
@@ -524,7 +546,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, closing_into_a_full_queue);
 	tcase_add_test(tcase, both_queues_full);
 	tcase_add_test(tcase, child_has_no_connection);
-	tcase_add_test(tcase, child_of_vfork_is_told);
+	tcase_add_test(tcase, child_of_clone_has_no_connection);
+	tcase_add_test(tcase, child_connects_anew);
 	suite_add_tcase(suite, tcase);
 
 	fdcheck_add(carried);
