@@ -115,7 +115,7 @@ static uint32_t create_new(struct request *rq, const struct segment_spec *spec, 
 	}
 	if (existing)
 		segment_unname(rq->b, existing, WIRE_WHAT_REPLACED);
-	waits_wake(rq->b, spec->name, spec->name_len);
+	waits_wake(rq->b, s);
 	return WIRE_STATUS_OK;
 }
 

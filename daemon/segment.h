@@ -38,6 +38,7 @@ struct segment {
 	uint32_t n_holds;
 	uint32_t n_notify; /* holds that want events */
 	uint32_t n_grants;
+	uint32_t n_woken; /* waits that shall have their try before it goes for want of holds */
 	struct hold *holds;
 	struct grant *grants;
 	struct session *owner; /* whose end takes the name (lifetime owner, or not published yet); or NULL */

@@ -134,7 +134,7 @@ void segment_released(struct broker *b, struct segment *s)
 		segment_destroy(b, s);
 		return;
 	}
-	if (s->rec->lifetime != WIRE_LIFETIME_USED)
+	if (s->rec->lifetime != WIRE_LIFETIME_USED || s->n_woken > 0)
 		return;
 	if (s->rec->linger_usec > 0 && s->rec->state == WIRE_STATE_ACTIVE) {
 		s->rec->linger_deadline_usec = clock_deadline(clock_usec(CLOCK_BOOTTIME), s->rec->linger_usec);
@@ -193,9 +193,6 @@ int segment_seal(int fd, bool freeze)
 
 uint32_t segment_published(struct broker *b, struct segment *s, int sealed, bool freeze)
 {
-	char name[WIRE_NAME_MAX];
-	size_t len;
-
 	if (sealed == -EBUSY)
 		return WIRE_STATUS_BUSY;
 	if (sealed == -EPERM)
@@ -208,9 +205,8 @@ uint32_t segment_published(struct broker *b, struct segment *s, int sealed, bool
 	registry_commit(&s->rec->state, WIRE_STATE_ACTIVE);
 	if (s->rec->lifetime != WIRE_LIFETIME_OWNER)
 		segment_leave_owner(s);
-	len = segment_name(b, s, name);
 	segment_notify(b, s, WIRE_WHAT_PUBLISHED);
-	waits_wake(b, name, len);
+	waits_wake(b, s);
 	if (s->n_holds == 0)
 		segment_released(b, s);
 	return WIRE_STATUS_OK;

@@ -43,6 +43,16 @@ static void wait_on_closed(uv_handle_t *handle)
 	free(container_of((uv_timer_t *)handle, struct wait, timer));
 }
 
+/* It has had its try: the segment need not stay for it any longer. */
+static void wait_let_go(struct broker *b, struct wait *w)
+{
+	struct segment *s = w->segment_id ? segment_find_id(b, w->segment_id) : NULL;
+
+	w->segment_id = 0;
+	if (s && --s->n_woken == 0)
+		segment_released(b, s);
+}
+
 void wait_drop(struct broker *b, struct wait *w)
 {
 	if (w->ready)
@@ -52,6 +62,7 @@ void wait_drop(struct broker *b, struct wait *w)
 	DL_DELETE(w->session->waits, w);
 	quota_charge_deinit(&b->quota, &w->charge);
 	uv_close((uv_handle_t *)&w->timer, wait_on_closed);
+	wait_let_go(b, w);
 }
 
 static void wait_answer(struct broker *b, struct wait *w, struct wire_result *result, struct hold *hold)
@@ -94,6 +105,7 @@ static void wait_try(struct broker *b, struct wait *w)
 			DL_DELETE2(b->waits.ready, w, ready_prev, ready_next);
 			w->ready = false;
 			index_insert(&b->waits.by_name, &w->by_name, w->by_name.hash);
+			wait_let_go(b, w);
 			return;
 		}
 	}
@@ -155,7 +167,7 @@ void wait_cancel(struct broker *b, struct session *session, uint64_t cookie)
  * The index puts newer nodes first, so whoever waits longest is reached last: they are taken out from behind by
  * collecting first.
  */
-static void waits_for_name(struct broker *b, const char *name, size_t len, uint32_t verdict)
+static void waits_for_name(struct broker *b, const char *name, size_t len, uint32_t verdict, struct segment *s)
 {
 	struct wait *found = NULL, *w;
 	struct index_node *node;
@@ -168,17 +180,23 @@ static void waits_for_name(struct broker *b, const char *name, size_t len, uint3
 	while ((w = found)) {
 		found = w->ready_next;
 		wait_make_ready(b, w, verdict);
+		if (s) {
+			w->segment_id = s->rec->id;
+			s->n_woken++;
+		}
 	}
 }
 
-void waits_wake(struct broker *b, const char *name, size_t len)
+void waits_wake(struct broker *b, struct segment *s)
 {
-	waits_for_name(b, name, len, WIRE_STATUS_OK);
+	char name[WIRE_NAME_MAX];
+
+	waits_for_name(b, name, segment_name(b, s, name), WIRE_STATUS_OK, s);
 }
 
 void waits_fail(struct broker *b, const char *name, size_t len, uint32_t verdict)
 {
-	waits_for_name(b, name, len, verdict);
+	waits_for_name(b, name, len, verdict, NULL);
 }
 
 uint32_t waits_count(const struct broker *b, const char *name, size_t len)

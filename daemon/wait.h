@@ -18,6 +18,7 @@
 #include "daemon/quota.h"
 
 struct broker;
+struct segment;
 struct session;
 
 struct wait {
@@ -28,7 +29,8 @@ struct wait {
 	uint64_t cookie;
 	struct quota_charge charge;
 	uv_timer_t timer;
-	uint32_t verdict; /* how it ends without another try, or WIRE_STATUS_OK */
+	uint32_t verdict;    /* how it ends without another try, or WIRE_STATUS_OK */
+	uint64_t segment_id; /* of the segment that stays until it is tried again; or 0 */
 	bool ready;
 	struct open_request request; /* its texts point behind this struct */
 	char texts[];
@@ -52,8 +54,8 @@ void wait_drop(struct broker *b, struct wait *w);
 /* The one of @session with @cookie ends with CANCELED; nothing happens when there is none. */
 void wait_cancel(struct broker *b, struct session *session, uint64_t cookie);
 
-/* The name can perhaps be opened now. */
-void waits_wake(struct broker *b, const char *name, size_t len);
+/* Its name can perhaps be opened now; it stays until all who wait have tried, even if its last holder goes. */
+void waits_wake(struct broker *b, struct segment *s);
 /* Whoever waits for the name ends with @verdict. */
 void waits_fail(struct broker *b, const char *name, size_t len, uint32_t verdict);
 /* How many wait for the name. */
