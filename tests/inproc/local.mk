@@ -1,1 +1,14 @@
-test_programs +=
+# The broker in the test's process. The daemon's library comes first: the harness of tests/system has functions of the
+# same names. A new test is a line in inproc_programs and its _LDADD = $(inproc_ldadd).
+check_LTLIBRARIES += libshmb-inproc.la
+libshmb_inproc_la_SOURCES = tests/lib/inproc.c tests/lib/inproc.h
+inproc_ldadd = libshmb-inproc.la libshmb-daemon.la libshmb-test.la $(CHECK_LIBS)
+
+test_programs += \
+	tests/inproc/test-batch \
+	tests/inproc/test-slices \
+	tests/inproc/test-wait
+
+tests_inproc_test_batch_LDADD = $(inproc_ldadd)
+tests_inproc_test_slices_LDADD = $(inproc_ldadd)
+tests_inproc_test_wait_LDADD = $(inproc_ldadd)
