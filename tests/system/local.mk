@@ -9,6 +9,7 @@ test_programs += \
 	tests/system/test-publish \
 	tests/system/test-raw \
 	tests/system/test-readonly \
+	tests/system/test-requests \
 	tests/system/test-rights \
 	tests/system/test-values
 test_scripts += \

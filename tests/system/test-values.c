@@ -329,7 +329,7 @@ START_TEST(test_grant_values)
 }
 END_TEST
 
-/* Handles that are not one's own, twice the same, or 4096 of them: nothing to close, nothing happens. */
+/* Handles that are not one's own, twice the same, as many as fit: nothing to close, nothing happens. */
 START_TEST(test_close_unknown_handles)
 {
 	struct wire_batch batch = {.count = WIRE_HANDLES_MAX};
