@@ -1,0 +1,10 @@
+EXTRA_DIST += \
+	docs/architecture.md \
+	docs/decisions/001-linear-hash-index.md \
+	docs/decisions/002-seqpacket.md \
+	docs/decisions/003-descriptors-in-flight.md \
+	docs/decisions/004-freeze-off-the-loop.md \
+	docs/decisions/005-closing-off-the-loop.md \
+	docs/decisions/006-unpublished-and-persistent.md \
+	docs/limits.md \
+	docs/security.md
