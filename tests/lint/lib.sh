@@ -40,7 +40,7 @@ done_checking()
 # c_files [FOLDER...]: sources and headers there, or all of them
 c_files()
 {
-	[ $# -gt 0 ] || set -- bench client common daemon proto tests
+	[ $# -gt 0 ] || set -- bench client common daemon demo proto tests
 	find "$@" -name '*.[ch]' | sort
 }
 

@@ -6,7 +6,7 @@
 texts()
 {
 	find . -maxdepth 1 -type f \( -name '*.md' -o -name '*.ac' -o -name '*.am' -o -name 'run-*' -o -name bootstrap \)
-	find .ci bench client common daemon docs m4/shmb.m4 man proto scripts systemd tests -type f \
+	find .ci bench client common daemon demo docs m4/shmb.m4 man proto scripts systemd tests -type f \
 		! -name '*.[1-8]' ! -path '*/corpus/*' 2>/dev/null
 }
 
@@ -22,4 +22,7 @@ if with mandoc 'man pages'; then
 	clean 'man pages' "$(find man "$top_builddir" -maxdepth 2 -path "*/man/*.[1-8]" \
 		-exec mandoc -T lint -W warning {} + 2>&1 | grep -v 'skipping paragraph macro: PP')"
 fi
+shown=$(awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' README.md)
+clean 'the program in README.md is demo/hello.c' \
+	"$([ "$shown" = "$(sed -n '/^#include/,$p' demo/hello.c)" ] || echo 'they differ')"
 done_checking
