@@ -84,7 +84,6 @@ static struct shmb_conn *conn_alloc(void)
 	memset(conn, 0, offsetof(struct shmb_conn, packet));
 	atomic_init(&conn->n_refs, 1);
 	conn->fork_fd = -1;
-	conn->may_welcome = true;
 	(void)pthread_mutex_init(&conn->lock, NULL);
 	conn_init_conds(conn);
 	return conn;

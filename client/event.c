@@ -33,13 +33,10 @@ static int take_welcome(struct shmb_conn *conn, const struct codec_packet *packe
 	const struct wire_welcome *welcome = packet->body;
 	struct call *call = call_find(conn, 0);
 
-	if (!conn->may_welcome)
+	if (conn->welcomed || !call)
 		return -EPROTO;
-	conn->may_welcome = false;
 
 	if (packet->header->status != WIRE_STATUS_OK) {
-		if (!call || conn->welcomed)
-			return -EPROTO;
 		call->status = packet->header->status;
 		memcpy(&call->refusal, packet->body, sizeof(call->refusal));
 		call_complete(conn, call, status_to_errno(call->status));
@@ -49,7 +46,7 @@ static int take_welcome(struct shmb_conn *conn, const struct codec_packet *packe
 	conn->welcomed = true;
 	conn->session = welcome->session;
 	conn->uid = welcome->uid;
-	wake(conn, 0);
+	call_complete(conn, call, 0);
 	return 0;
 }
 

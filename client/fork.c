@@ -133,7 +133,6 @@ static void resume_child(struct shmb_conn *conn)
 	conn->calls = NULL;
 	conn->n_abandoned = 0;
 	conn->n_stalled = 0;
-	conn->may_welcome = true;
 	/* Otherwise it stays the parent's, and the child may not touch it. */
 	if (conn->broken == 0 && switch_connection(conn))
 		conn->session = conn->fork_session;

@@ -67,9 +67,8 @@ struct shmb_conn {
 	size_t n_unsent;
 	size_t n_unsent_max;
 
-	bool may_welcome; /* that event may come, once */
-	bool welcomed;	  /* others may */
-	bool goodbye;	  /* the event, not taken yet */
+	bool welcomed;
+	bool goodbye; /* the event, not taken yet */
 	struct wire_segment_event events[EVENTS_MAX];
 	unsigned first_event;
 	unsigned n_events;

@@ -9,7 +9,7 @@ if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
 else
 	skip 'format' 'clang-format 14 is not installed, and others differ'
 fi
-clean 'no file is longer than 600 lines' "$(c_files | xargs wc -l | awk '$1 > 600 && $2 != "total"')"
+clean 'no file but the documented header is longer than 600 lines' "$(c_files | grep -vx client/shmbroker.h | xargs wc -l | awk '$1 > 600 && $2 != "total"')"
 clean 'every file names its licence' "$(c_files | xargs awk 'FNR == 1 && !/SPDX-License-Identifier: MIT/ {print FILENAME}')"
 clean 'every header is included once' \
 	"$(c_files | grep '\.h$' | grep -vx client/shmbroker.h | xargs grep -L '^#pragma once')"
