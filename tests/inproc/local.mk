@@ -6,9 +6,23 @@ inproc_ldadd = libshmb-inproc.la libshmb-daemon.la libshmb-test.la $(CHECK_LIBS)
 
 test_programs += \
 	tests/inproc/test-batch \
+	tests/inproc/test-events \
+	tests/inproc/test-fork \
+	tests/inproc/test-freeze \
+	tests/inproc/test-orphan \
+	tests/inproc/test-outflow \
+	tests/inproc/test-reload \
 	tests/inproc/test-slices \
+	tests/inproc/test-token \
 	tests/inproc/test-wait
 
 tests_inproc_test_batch_LDADD = $(inproc_ldadd)
+tests_inproc_test_events_LDADD = $(inproc_ldadd)
+tests_inproc_test_fork_LDADD = $(inproc_ldadd)
+tests_inproc_test_freeze_LDADD = $(inproc_ldadd)
+tests_inproc_test_orphan_LDADD = $(inproc_ldadd)
+tests_inproc_test_outflow_LDADD = $(inproc_ldadd)
+tests_inproc_test_reload_LDADD = $(inproc_ldadd)
 tests_inproc_test_slices_LDADD = $(inproc_ldadd)
+tests_inproc_test_token_LDADD = $(inproc_ldadd)
 tests_inproc_test_wait_LDADD = $(inproc_ldadd)
