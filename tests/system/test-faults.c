@@ -185,6 +185,41 @@ START_TEST(test_deaf_opener)
 }
 END_TEST
 
+/* The same in batches, with nobody to count but the connection's own bound. */
+START_TEST(test_deaf_batch_opener)
+{
+	struct wire_create_item item = create_item(4096);
+	struct wire_open_item open = open_item(WIRE_ACCESS_READ);
+	struct wire_batch head = {.count = WIRE_ITEMS_MAX};
+	struct codec_writer w;
+	unsigned n_fds = 0;
+	struct raw *deaf;
+	siginfo_t si;
+
+	start("[limits]\nmax_fds_in_flight = infinity\n");
+	ck_assert_uint_eq(ask_create(bystander, "pub/x", &item, NULL, NULL), WIRE_STATUS_OK);
+	deaf = raw_new(broker.socket, NULL);
+	raw_begin(deaf, &w);
+	codec_put(&w, &head, sizeof(head));
+	for (unsigned i = 0; i < head.count; i++)
+		codec_put_open(&w, &open, "pub/x", 5, NULL, 0);
+	pump(deaf, &w, WIRE_OPEN, 10);
+	expect_service();
+
+	/* Stopped, it cannot fill up what is read. */
+	ck_assert_int_eq(kill(broker.pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitid(P_PID, (id_t)broker.pid, &si, WSTOPPED), 0);
+	while (raw_receive(deaf, 0) == RAW_PACKET)
+		n_fds += deaf->message.n_fds;
+	ck_assert_int_eq(kill(broker.pid, SIGCONT), 0);
+	ck_assert_uint_ge(n_fds, WIRE_ITEMS_MAX);
+	ck_assert_uint_le(n_fds, 2 * WIRE_ITEMS_MAX);
+	for (; n_fds < 10 * WIRE_ITEMS_MAX; n_fds += deaf->message.n_fds)
+		ck_assert_int_eq(raw_receive(deaf, -1), RAW_PACKET);
+	raw_free(deaf);
+}
+END_TEST
+
 /* Reads from whichever has something to read, until each has got its answers 1 to @n, in order. */
 static void take_all(struct raw **rs, unsigned n_rs, unsigned n)
 {
@@ -424,6 +459,7 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_deaf_client);
 	tcase_add_test(t, test_deaf_client_leaves);
 	tcase_add_test(t, test_deaf_opener);
+	tcase_add_test(t, test_deaf_batch_opener);
 	tcase_add_test(t, test_deaf_openers_of_one_user);
 	tcase_add_test(t, test_queued_bytes);
 	tcase_add_test(t, test_deaf_listener);

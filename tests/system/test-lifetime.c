@@ -164,6 +164,27 @@ START_TEST(test_linger)
 }
 END_TEST
 
+/* Held again, it stays for longer than it would have lingered. */
+START_TEST(test_linger_and_hold)
+{
+	struct wire_create_item item = create_item(4096), clock = create_item(1);
+	struct grant g, tick;
+
+	item.linger_usec = 30 * USEC_PER_MSEC;
+	ck_assert_uint_eq(ask_create(watcher, "pub/x", &item, NULL, &g), WIRE_STATUS_OK);
+	ask_close(watcher, &g);
+	open_rw(watcher, "pub/x", &g);
+	clock.ttl_usec = 2 * item.linger_usec;
+	clock.flags = WIRE_CREATE_NOTIFY;
+	ck_assert_uint_eq(ask_create(watcher, "pub/clock", &clock, NULL, &tick), WIRE_STATUS_OK);
+	ck_assert_uint_eq(raw_event(watcher).what, WIRE_WHAT_REMOVED);
+	ck_assert(is_there("pub/x"));
+	ask_close(watcher, &tick);
+	ask_close(watcher, &g);
+	EVENTUALLY(!is_there("pub/x"));
+}
+END_TEST
+
 START_TEST(test_ttl)
 {
 	struct wire_create_item item = create_item(4096);
@@ -232,7 +253,8 @@ START_TEST(test_replace)
 	struct raw *other;
 	struct grant old, new;
 
-	item.flags = WIRE_CREATE_NOTIFY;
+	/* With nothing there to replace, it is a create like any other. */
+	item.flags = WIRE_CREATE_NOTIFY | WIRE_CREATE_REPLACE;
 	ck_assert_uint_eq(ask_create(watcher, "pub/x", &item, NULL, &old), WIRE_STATUS_OK);
 	other = raw_new(broker.socket, NULL);
 	item.flags = WIRE_CREATE_REPLACE;
@@ -249,17 +271,6 @@ START_TEST(test_replace)
 	grant_done(&new);
 	raw_free(other);
 	EVENTUALLY(!is_there("pub/x"));
-}
-END_TEST
-
-START_TEST(test_replace_nothing)
-{
-	struct wire_create_item item = create_item(4096);
-	struct grant g;
-
-	item.flags = WIRE_CREATE_REPLACE;
-	ck_assert_uint_eq(ask_create(watcher, "pub/x", &item, NULL, &g), WIRE_STATUS_OK);
-	ask_close(watcher, &g);
 }
 END_TEST
 
@@ -555,10 +566,10 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_owner);
 	tcase_add_test(t, test_persistent);
 	tcase_add_test(t, test_linger);
+	tcase_add_test(t, test_linger_and_hold);
 	tcase_add_test(t, test_ttl);
 	tcase_add_test(t, test_orphan);
 	tcase_add_test(t, test_replace);
-	tcase_add_test(t, test_replace_nothing);
 	tcase_add_test(t, test_kill_creator);
 	tcase_add_test(t, test_kill_owner);
 	tcase_add_test(t, test_kill_hoarder);

@@ -171,11 +171,14 @@ START_TEST(test_mode)
 	} rows[] = {
 		{0600, 2, 0, 0}, {0640, 2, 1, 0}, {0660, 2, 2, 0}, {0644, 2, 1, 1}, {0666, 2, 2, 2},
 		{0606, 2, 0, 2}, {0604, 2, 0, 1}, {0400, 1, 0, 0}, {0444, 1, 1, 1}, {0711, 2, 0, 0},
+		{0222, 0, 0, 0}, {0620, 2, 0, 0}, {0402, 1, 0, 0}, {0046, 0, 1, 2},
 	};
-	struct raw *who[] = {a, team, b};
+	/* In the group by its first gid as well as by a further one. */
+	static const struct identity c_with_gid_a = {.uid = UID_C, .gid = UID_A};
+	struct raw *who[] = {a, team, raw_new(broker.socket, &c_with_gid_a), b};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-		unsigned most[] = {rows[i].owner, rows[i].group, rows[i].other};
+		unsigned most[] = {rows[i].owner, rows[i].group, rows[i].group, rows[i].other};
 		struct grant g;
 
 		ck_assert_uint_eq(create(a, "pub/mode", rows[i].mode, &g), WIRE_STATUS_OK);
@@ -193,6 +196,7 @@ START_TEST(test_mode)
 		ck_assert_uint_eq(open_as(root, "pub/mode", WIRE_ACCESS_WRITE), WIRE_STATUS_OK);
 		ask_close(a, &g);
 	}
+	raw_free(who[2]);
 }
 END_TEST
 
