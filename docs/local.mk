@@ -6,5 +6,6 @@ EXTRA_DIST += \
 	docs/decisions/004-freeze-off-the-loop.md \
 	docs/decisions/005-closing-off-the-loop.md \
 	docs/decisions/006-unpublished-and-persistent.md \
+	docs/decisions/007-which-process.md \
 	docs/limits.md \
 	docs/security.md
