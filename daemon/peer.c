@@ -170,6 +170,7 @@ static bool peer_receive(struct peer *p)
 	case SCM_E_EMPTY:
 		peer_violation(p, "an empty packet", NULL);
 		return false;
+	case -EINTR:
 	case -ENOMEM:
 	case -ENOBUFS:
 		return false; /* the loop comes back to it */
