@@ -18,7 +18,7 @@ shmbroker_bench_SOURCES = \
 shmbroker_bench_LDADD = libshmbroker.la libshmb-proto.la libshmb-common.la $(UV_LIBS) $(JANSSON_LIBS) -lm
 
 CLEANFILES += shmbroker-bench
-EXTRA_DIST += bench/README.md
+EXTRA_DIST += bench/README.md bench/table.jq
 
 .PHONY: bench
 bench: shmbroker-bench$(EXEEXT) shmbrokerd$(EXEEXT)
