@@ -9,6 +9,8 @@ test_programs += \
 	tests/inproc/test-events \
 	tests/inproc/test-fork \
 	tests/inproc/test-freeze \
+	tests/inproc/test-nofds \
+	tests/inproc/test-oom \
 	tests/inproc/test-orphan \
 	tests/inproc/test-outflow \
 	tests/inproc/test-reload \
@@ -20,9 +22,13 @@ tests_inproc_test_batch_LDADD = $(inproc_ldadd)
 tests_inproc_test_events_LDADD = $(inproc_ldadd)
 tests_inproc_test_fork_LDADD = $(inproc_ldadd)
 tests_inproc_test_freeze_LDADD = $(inproc_ldadd)
+tests_inproc_test_nofds_LDADD = $(inproc_ldadd)
+tests_inproc_test_oom_LDADD = $(inproc_ldadd)
 tests_inproc_test_orphan_LDADD = $(inproc_ldadd)
 tests_inproc_test_outflow_LDADD = $(inproc_ldadd)
 tests_inproc_test_reload_LDADD = $(inproc_ldadd)
 tests_inproc_test_slices_LDADD = $(inproc_ldadd)
 tests_inproc_test_token_LDADD = $(inproc_ldadd)
 tests_inproc_test_wait_LDADD = $(inproc_ldadd)
+tests_inproc_test_oom_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=strdup
