@@ -270,9 +270,9 @@ unsigned ask_holders(struct raw *r, struct wire_target target, const char *name,
 	unsigned n = 0;
 
 	do {
-		ck_assert_uint_eq(ask_about(r, WIRE_HOLDERS, &holders, offsetof(struct wire_holders, target), target,
-					    name),
-				  WIRE_STATUS_OK);
+		ck_assert_uint_eq(
+			ask_about(r, WIRE_HOLDERS, &holders, offsetof(struct wire_holders, target), target, name),
+			WIRE_STATUS_OK);
 		page = r->packet.body;
 		ck_assert_uint_le(n + page->count, n_max);
 		memcpy(ret + n, page + 1, page->count * sizeof(*ret));

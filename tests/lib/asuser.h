@@ -50,8 +50,8 @@ struct child {
 	int chan;
 };
 
-#define CHILD_INIT                \
-	{                         \
+#define CHILD_INIT                                 \
+	{                                          \
 		.pid = -1, .pidfd = -1, .chan = -1 \
 	}
 

@@ -24,13 +24,13 @@ struct broker {
 	char log[96];
 	pid_t pid;
 	int pidfd;
-	int notify;	   /* the socket that READY=1 comes to */
+	int notify;		    /* the socket that READY=1 comes to */
 	rlim_t nofile_max;	    /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
 	const struct identity *who; /* in: whom it runs as; NULL: as the test does */
 };
 
-#define BROKER_INIT               \
-	{                         \
+#define BROKER_INIT                                  \
+	{                                            \
 		.pid = -1, .pidfd = -1, .notify = -1 \
 	}
 
@@ -85,9 +85,9 @@ uint64_t now_usec(void);
  * Asks @condition again and again until it is true: for what the daemon does unasked, such as clearing up after a
  * client. Every asking is a round trip, and there is no other event to wait for.
  */
-#define EVENTUALLY(condition)                                                                                  \
-	do {                                                                                                   \
-		uint64_t _until = now_usec() + PATIENCE_MSEC * USEC_PER_MSEC;                                  \
-		while (!(condition))                                                                           \
-			ck_assert_msg(now_usec() < _until, "never came true: %s", #condition);                 \
+#define EVENTUALLY(condition)                                                                  \
+	do {                                                                                   \
+		uint64_t _until = now_usec() + PATIENCE_MSEC * USEC_PER_MSEC;                  \
+		while (!(condition))                                                           \
+			ck_assert_msg(now_usec() < _until, "never came true: %s", #condition); \
 	} while (0)

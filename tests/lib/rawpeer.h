@@ -53,9 +53,9 @@ int raw_send(struct raw *r, const void *bytes, size_t n, const int *fds, unsigne
 /* What came of waiting for a packet. */
 enum {
 	RAW_PACKET,
-	RAW_END,	/* the broker closed the connection */
-	RAW_NOTHING,	/* nothing came in time */
-	RAW_FDS_LOST,	/* MSG_CTRUNC */
+	RAW_END,      /* the broker closed the connection */
+	RAW_NOTHING,  /* nothing came in time */
+	RAW_FDS_LOST, /* MSG_CTRUNC */
 };
 
 /* Receives a packet into @r->packet, checked by the codec. @timeout_msec: 0 only looks, negative is PATIENCE_MSEC. */

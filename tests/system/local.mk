@@ -1,8 +1,10 @@
 # The real daemon, several processes, several users.
 test_programs += \
+	tests/system/test-config \
 	tests/system/test-crash \
 	tests/system/test-exhaustion \
 	tests/system/test-faults \
+	tests/system/test-fork \
 	tests/system/test-lifetime \
 	tests/system/test-limits \
 	tests/system/test-model \

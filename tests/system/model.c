@@ -343,6 +343,8 @@ static uint32_t create_new(struct model *m, int session, const char *name, const
 	const struct identity *who = m->sessions[session].who;
 	uint64_t max_bytes = MAX(item->n_bytes, item->max_bytes);
 	struct model_segment *s = free_segment(m), *existing = model_find(m, name);
+	bool tied = item->lifetime == WIRE_LIFETIME_OWNER ||
+		    (item->sharing == WIRE_SHARING_PUBLISH && item->lifetime != WIRE_LIFETIME_PERSISTENT);
 	uint32_t status;
 
 	status = charge(m, who->uid, WIRE_RULE_SEGMENTS, 1, MODEL_MAX_SEGMENTS);
@@ -364,10 +366,7 @@ static uint32_t create_new(struct model *m, int session, const char *name, const
 	s->sharing = item->sharing;
 	s->lifetime = item->lifetime;
 	s->frozen = false;
-	s->owner = item->lifetime == WIRE_LIFETIME_OWNER || (item->sharing == WIRE_SHARING_PUBLISH &&
-							      item->lifetime != WIRE_LIFETIME_PERSISTENT)
-			   ? session
-			   : -1;
+	s->owner = tied ? session : -1;
 	memset(s->grants, 0, sizeof(s->grants));
 	wake(m, name);
 	*ret_segment = s;

@@ -436,125 +436,6 @@ START_TEST(test_stopped_client_is_alive)
 }
 END_TEST
 
-/* --- fork ------------------------------------------------------------------------------------------- */
-
-/* Opens a connection for the child first, as the library does, then forks and ends at once. */
-static void forker(int chan, const void *userdata)
-{
-	const struct job *job = userdata;
-	struct grant g;
-	struct raw *r, *second;
-	struct wire_forked forked;
-	int sock;
-
-	r = raw_new(broker.socket, NULL);
-	create(r, job->name, job->lifetime, &g);
-	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
-	if (fork() > 0)
-		_exit(EXIT_SUCCESS);
-	raw_free(r);
-	chan_tell(chan, 'f');
-	chan_expect(chan, 'b');
-	second = raw_new_fd(sock);
-	raw_expect_alive(second);
-	/* The handle is the same. */
-	ck_assert_uint_eq(ask_stat(second, by_handle(g.handle), NULL, NULL), WIRE_STATUS_OK);
-	chan_tell(chan, 'a');
-	chan_expect(chan, 'q');
-	_exit(EXIT_SUCCESS);
-}
-
-/* The parent ends before the child has said a word; the segment stays for the child, and goes with it. */
-static void fork_story(const struct job *job)
-{
-	struct wire_holder holders[2];
-	struct child c = CHILD_INIT;
-	uint32_t child_pid;
-	struct info info;
-
-	child_start(&c, NULL, forker, job);
-	child_expect(&c, 'f');
-	EVENTUALLY(info_of(job->name).info.n_holders == 1);
-	info = info_of(job->name);
-	ck_assert_uint_eq(ask_holders(watcher, by_id(info.info.id), NULL, holders, 2), 1);
-	ck_assert_uint_eq(holders[0].pid, 0);
-
-	child_tell(&c, 'b');
-	child_expect(&c, 'a');
-	ck_assert_uint_eq(ask_holders(watcher, by_id(info.info.id), NULL, holders, 2), 1);
-	child_pid = holders[0].pid;
-	ck_assert_uint_ne(child_pid, 0);
-	ck_assert_uint_ne(child_pid, (uint32_t)c.pid);
-
-	child_tell(&c, 'q');
-	EVENTUALLY(!is_there(job->name));
-	ck_assert_int_eq(child_wait(&c), EXIT_SUCCESS);
-}
-
-START_TEST(test_fork_keeps_holds)
-{
-	static const struct job job = {"pub/x", WIRE_LIFETIME_USED};
-
-	fork_story(&job);
-}
-END_TEST
-
-START_TEST(test_fork_passes_ownership)
-{
-	static const struct job job = {"pub/x", WIRE_LIFETIME_OWNER};
-
-	fork_story(&job);
-}
-END_TEST
-
-/* A connection for a child that never came to be ends with its last copy. */
-START_TEST(test_fork_that_failed)
-{
-	struct wire_forked forked;
-	struct raw *r;
-	struct grant g;
-	int sock;
-
-	r = raw_new(broker.socket, NULL);
-	create(r, "pub/x", WIRE_LIFETIME_USED, &g);
-	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
-	ck_assert_uint_eq(forked.n_holds, 1);
-	ck_assert_uint_eq(info_of("pub/x").info.n_holders, 2);
-	ask_close(r, &g);
-	raw_free(r);
-	EVENTUALLY(info_of("pub/x").info.n_holders == 1);
-	close(sock);
-	EVENTUALLY(!is_there("pub/x"));
-}
-END_TEST
-
-/* What is opened after the fork is each one's own. */
-START_TEST(test_fork_then_apart)
-{
-	struct wire_forked forked;
-	struct raw *r, *second;
-	struct grant g, one, two;
-	int sock;
-
-	r = raw_new(broker.socket, NULL);
-	create(r, "pub/x", WIRE_LIFETIME_USED, &g);
-	ck_assert_uint_eq(ask_fork(r, &forked, &sock), WIRE_STATUS_OK);
-	second = raw_new_fd(sock);
-	create(r, "pub/one", WIRE_LIFETIME_USED, &one);
-	create(second, "pub/two", WIRE_LIFETIME_USED, &two);
-	ask_close(r, &g);
-	ck_assert(is_there("pub/x"));
-	grant_done(&one);
-	raw_free(r);
-	EVENTUALLY(!is_there("pub/one"));
-	ck_assert(is_there("pub/two"));
-	ck_assert(is_there("pub/x"));
-	grant_done(&two);
-	raw_free(second);
-	EVENTUALLY(!is_there("pub/two") && !is_there("pub/x"));
-}
-END_TEST
-
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("lifetime");
@@ -575,10 +456,6 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_kill_hoarder);
 	tcase_add_test(t, test_inherited_socket);
 	tcase_add_test(t, test_stopped_client_is_alive);
-	tcase_add_test(t, test_fork_keeps_holds);
-	tcase_add_test(t, test_fork_passes_ownership);
-	tcase_add_test(t, test_fork_that_failed);
-	tcase_add_test(t, test_fork_then_apart);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -170,9 +170,17 @@ static const struct {
 	const char *name;
 	bool (*attack)(int fd);
 } attacks[] = {
-	{"reopening", by_reopening}, {"chmod", by_chmod},     {"mmap", by_map},	  {"mprotect", by_mprotect},
-	{"write", by_write},	     {"truncate", by_truncate}, {"hole", by_hole}, {"madvise", by_madvise},
-	{"seals", by_seal},	     {"/proc/self/mem", by_proc_mem}, {"reopening once more", by_reopening},
+	{"reopening", by_reopening},
+	{"chmod", by_chmod},
+	{"mmap", by_map},
+	{"mprotect", by_mprotect},
+	{"write", by_write},
+	{"truncate", by_truncate},
+	{"hole", by_hole},
+	{"madvise", by_madvise},
+	{"seals", by_seal},
+	{"/proc/self/mem", by_proc_mem},
+	{"reopening once more", by_reopening},
 };
 
 static void attack_all(int fd)

@@ -117,8 +117,7 @@ END_TEST
 
 START_TEST(test_namespace_of_a_group)
 {
-	static const struct identity c_in_team = {
-		.uid = UID_C, .gid = UID_C, .groups = {GID_TEAM}, .n_groups = 1};
+	static const struct identity c_in_team = {.uid = UID_C, .gid = UID_C, .groups = {GID_TEAM}, .n_groups = 1};
 	struct raw *r;
 
 	r = raw_new(broker.socket, &c_in_team);
@@ -245,8 +244,7 @@ START_TEST(test_grant_to_uid)
 	ck_assert_uint_eq(ask_stat(b, by_handle(held.handle), NULL, NULL), WIRE_STATUS_OK);
 	ask_close(b, &held);
 	/* Nothing left to revoke. */
-	ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_UID, UID_B, 0, &granted),
-			  WIRE_STATUS_NOT_FOUND);
+	ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_UID, UID_B, 0, &granted), WIRE_STATUS_NOT_FOUND);
 	grant_done(&g);
 }
 END_TEST
@@ -262,6 +260,16 @@ START_TEST(test_grant_to_gid)
 	ck_assert_uint_eq(open_as(member, "pub/x", WIRE_ACCESS_WRITE), WIRE_STATUS_OK);
 	/* The same uid, but connected without that group. */
 	expect_rule(b, open_as(b, "pub/x", WIRE_ACCESS_READ), WIRE_RULE_MODE);
+	/* Of several grants the best counts, in whichever order they were made. */
+	for (unsigned access = WIRE_ACCESS_READ; access <= WIRE_ACCESS_WRITE; access++) {
+		ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_UID, UID_B, access, NULL),
+				  WIRE_STATUS_OK);
+		ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_GID, GID_TEAM,
+					    WIRE_ACCESS_READ + WIRE_ACCESS_WRITE - access, NULL),
+				  WIRE_STATUS_OK);
+		ck_assert_uint_eq(open_as(member, "pub/x", WIRE_ACCESS_WRITE), WIRE_STATUS_OK);
+	}
+	ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_UID, UID_B, 0, NULL), WIRE_STATUS_OK);
 	ck_assert_uint_eq(ask_grant(a, by_name(), "pub/x", WIRE_GRANT_GID, GID_TEAM, 0, NULL), WIRE_STATUS_OK);
 	expect_rule(member, open_as(member, "pub/x", WIRE_ACCESS_READ), WIRE_RULE_MODE);
 	raw_free(member);

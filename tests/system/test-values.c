@@ -50,14 +50,14 @@ static const struct {
 	{"pub/a\nb", 7},
 	{"pub/\x1b[31m", 9},
 	{"pub/\x7f", 5},
-	{"pub/\xc2\x85", 6},		/* C1 control */
-	{"pub/\xff", 5},		/* never in UTF-8 */
-	{"pub/\xc3", 5},		/* cut short */
-	{"pub/\xc0\xaf", 6},		/* overlong slash */
-	{"pub/\xe0\x80\xaf", 7},	/* overlong slash */
-	{"pub/\xed\xa0\x80", 7},	/* surrogate */
-	{"pub/\xf4\x90\x80\x80", 8},	/* beyond U+10FFFF */
-	{"pub/\x80", 5},		/* continuation alone */
+	{"pub/\xc2\x85", 6},	     /* C1 control */
+	{"pub/\xff", 5},	     /* never in UTF-8 */
+	{"pub/\xc3", 5},	     /* cut short */
+	{"pub/\xc0\xaf", 6},	     /* overlong slash */
+	{"pub/\xe0\x80\xaf", 7},     /* overlong slash */
+	{"pub/\xed\xa0\x80", 7},     /* surrogate */
+	{"pub/\xf4\x90\x80\x80", 8}, /* beyond U+10FFFF */
+	{"pub/\x80", 5},	     /* continuation alone */
 	{"/pub/x", 6},
 	{"pub/x/", 6},
 	{"pub//x", 6},
@@ -136,8 +136,13 @@ END_TEST
 
 START_TEST(test_odd_names_are_fine)
 {
-	static const char *const names[] = {"pub/\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "pub/ ", "pub/...", "pub/~/x",
-					    "pub/-", "pub/a b;'\"\\$(`)&|<>*?", "~/x"};
+	static const char *const names[] = {"pub/\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+					    "pub/ ",
+					    "pub/...",
+					    "pub/~/x",
+					    "pub/-",
+					    "pub/a b;'\"\\$(`)&|<>*?",
+					    "~/x"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		ck_assert_msg(create_named(names[i], strlen(names[i])) == WIRE_STATUS_OK, "\"%s\"", names[i]);
@@ -160,7 +165,7 @@ static void expect_invalid(struct wire_create_item item, unsigned field)
 START_TEST(test_sizes)
 {
 	static const uint64_t absurd[] = {UINT64_C(1) << 46, (UINT64_C(1) << 46) + 1, INT64_MAX - 4095, INT64_MAX,
-					  UINT64_C(1) << 63, UINT64_MAX - 4095, UINT64_MAX};
+					  UINT64_C(1) << 63, UINT64_MAX - 4095,	      UINT64_MAX};
 	struct wire_create_item item = create_item(0);
 
 	expect_invalid(item, WIRE_FIELD_SIZE);
@@ -316,8 +321,7 @@ START_TEST(test_grant_values)
 			  WIRE_STATUS_INVALID);
 	ck_assert_uint_eq(ask_grant(peer, by_handle(g.handle), NULL, 4, 1, WIRE_ACCESS_READ, NULL),
 			  WIRE_STATUS_INVALID);
-	ck_assert_uint_eq(ask_grant(peer, by_handle(g.handle), NULL, WIRE_GRANT_UID, 1, 3, NULL),
-			  WIRE_STATUS_INVALID);
+	ck_assert_uint_eq(ask_grant(peer, by_handle(g.handle), NULL, WIRE_GRANT_UID, 1, 3, NULL), WIRE_STATUS_INVALID);
 	ck_assert_uint_eq(peer->refusal.used, WIRE_FIELD_ACCESS);
 	/* A token needs a hold, and something to give. */
 	ck_assert_uint_eq(ask_grant(peer, by_name(), "pub/g", WIRE_GRANT_TOKEN, 0, WIRE_ACCESS_READ, NULL),
