@@ -25,6 +25,12 @@ static void setup(void)
 	consumer = raw_new(broker.socket, NULL);
 }
 
+static void setup_users(void)
+{
+	need_root();
+	setup();
+}
+
 static void teardown(void)
 {
 	if (consumer)
@@ -229,7 +235,6 @@ START_TEST(test_waiter_without_right)
 	struct grant g, got;
 	uint64_t cookie;
 
-	need_root();
 	stranger = raw_new(broker.socket, &USER_B);
 	cookie = send_wait(stranger, "pub/x", WIRE_FOREVER);
 	raw_expect_alive(stranger);
@@ -341,7 +346,6 @@ START_TEST(test_publish_of_others)
 	struct grant g;
 	uint32_t status;
 
-	need_root();
 	create_unpublished(producer, "pub/x", &g);
 	stranger = raw_new(broker.socket, &USER_B);
 	status = ask_publish(stranger, by_name(), "pub/x", false);
@@ -447,7 +451,7 @@ END_TEST
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("publish");
-	TCase *t = tcase_create("publish");
+	TCase *t = tcase_create("publish"), *users = tcase_create("users");
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_wait_for_create);
@@ -457,19 +461,22 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_many_waiters);
 	tcase_add_test(t, test_wait_outlasts_a_refused_create);
 	tcase_add_test(t, test_cancel);
-	tcase_add_test(t, test_waiter_without_right);
 	tcase_add_test(t, test_creator_ends);
 	tcase_add_test(t, test_creator_closes);
 	tcase_add_test(t, test_creator_killed);
 	tcase_add_test(t, test_removed_before_publishing);
 	tcase_add_test(t, test_publish_twice);
 	tcase_add_test(t, test_publish_shared);
-	tcase_add_test(t, test_publish_of_others);
 	tcase_add_test(t, test_freeze);
 	tcase_add_test(t, test_grow);
 	tcase_add_test(t, test_events);
 	tcase_add_test(t, test_goodbye);
 	suite_add_tcase(s, t);
+
+	tcase_add_checked_fixture(users, setup_users, teardown);
+	tcase_add_test(users, test_waiter_without_right);
+	tcase_add_test(users, test_publish_of_others);
+	suite_add_tcase(s, users);
 	return s;
 }
 
