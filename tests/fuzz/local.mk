@@ -1,7 +1,20 @@
 # Fuzz targets. With --enable-fuzzing they are libFuzzer programs to be run by hand, as in
 #     tests/fuzz/fuzz-codec -max_total_time=600 NEW-CORPUS tests/fuzz/corpus/fuzz-codec
 # else tests that replay their corpus. A new target is a line in fuzz_programs and its _LDADD = $(fuzz_ldadd).
-fuzz_programs =
+fuzz_programs = \
+	tests/fuzz/fuzz-client \
+	tests/fuzz/fuzz-codec \
+	tests/fuzz/fuzz-config \
+	tests/fuzz/fuzz-peer
+tests_fuzz_fuzz_client_LDADD = $(fuzz_ldadd)
+tests_fuzz_fuzz_codec_LDADD = $(fuzz_ldadd)
+tests_fuzz_fuzz_config_LDADD = $(fuzz_ldadd)
+tests_fuzz_fuzz_peer_LDADD = $(fuzz_ldadd)
+
+# What the corpora began with; see there.
+EXTRA_PROGRAMS += tests/fuzz/seeds
+CLEANFILES += tests/fuzz/seeds
+EXTRA_DIST += tests/fuzz/corpus tests/fuzz/input.h
 
 if ENABLE_FUZZING
 noinst_PROGRAMS += $(fuzz_programs)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <check.h>
+#include <stdlib.h>
 
 #include "tests/lib/sample.h"
 
@@ -131,7 +131,8 @@ size_t sample_build(const struct codec_row *row, void *buf, size_t n_max, unsign
 		n_fds = put_reply_body(&w, row);
 	n = codec_end(&w, row->opcode, row->one_way == 2 ? WIRE_FLAG_ONE_WAY : flags[row->direction], WIRE_STATUS_OK,
 		      row->direction == CODEC_EVENT ? 0 : SAMPLE_COOKIE, n_fds);
-	ck_assert_uint_gt(n, 0);
+	if (n == 0)
+		abort();
 
 	*ret_n_fds = n_fds;
 	return n;

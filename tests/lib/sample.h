@@ -12,6 +12,6 @@
 
 /*
  * Writes the packet for @row into @buf (aligned to 8) and the number of descriptors that go with it into @ret_n_fds.
- * Returns its length; fails the running test if @n_max is too small.
+ * Returns its length; aborts if @n_max is too small.
  */
 size_t sample_build(const struct codec_row *row, void *buf, size_t n_max, unsigned *ret_n_fds);
