@@ -25,13 +25,14 @@ struct broker {
 	pid_t pid;
 	int pidfd;
 	int notify;		    /* the socket that READY=1 comes to */
+	int listen_fd;		    /* in: socket activation: it is given this one instead of a path; or -1 */
 	rlim_t nofile_max;	    /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
 	const struct identity *who; /* in: whom it runs as; NULL: as the test does */
 };
 
-#define BROKER_INIT                                  \
-	{                                            \
-		.pid = -1, .pidfd = -1, .notify = -1 \
+#define BROKER_INIT                                                   \
+	{                                                             \
+		.pid = -1, .pidfd = -1, .notify = -1, .listen_fd = -1 \
 	}
 
 /* Starts a daemon with @config as its configuration (NULL: an empty one) and waits until it listens. */

@@ -247,6 +247,40 @@ START_TEST(test_socket_of_another)
 }
 END_TEST
 
+/* Who connects before the daemon is there waits in the socket; whom the socket belongs to keeps it. */
+START_TEST(test_socket_activation)
+{
+	struct wire_create_item item = create_item(4096);
+	struct broker b = BROKER_INIT;
+	char dir[] = "/tmp/shmb-XXXXXX", config[256];
+	struct raw *early, *r;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(b.socket, sizeof(b.socket), "%s/socket", dir);
+	ck_assert_int_eq(unixsock_listen(b.socket, SOCK_SEQPACKET, 0666, 16, &b.listen_fd), 0);
+	early = raw_new_fd(raw_socket(b.socket));
+	/* The socket's own limits are found by its path. */
+	snprintf(config, sizeof(config), "[socket %s]\nmax_segments = 1\n", b.socket);
+	for (unsigned i = 0; i < 2; i++) {
+		broker_start(&b, config);
+		raw_take_welcome(early);
+		raw_expect_alive(early);
+		r = raw_new(b.socket, NULL);
+		ck_assert_uint_eq(ask_create(r, "pub/1", &item, NULL, NULL), WIRE_STATUS_OK);
+		ck_assert_uint_eq(ask_create(r, "pub/2", &item, NULL, NULL), WIRE_STATUS_QUOTA);
+		ck_assert_uint_eq(r->refusal.scope, WIRE_SCOPE_SOCKET);
+		raw_free(r);
+		raw_free(early);
+		broker_stop(&b);
+		early = raw_new_fd(raw_socket(b.socket));
+	}
+	raw_free(early);
+	close(b.listen_fd);
+	ck_assert_int_eq(unlink(b.socket), 0);
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("crash");
@@ -262,6 +296,7 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_long_path);
 	tcase_add_test(t, test_socket_mode);
 	tcase_add_test(t, test_socket_of_another);
+	tcase_add_test(t, test_socket_activation);
 	suite_add_tcase(s, t);
 	return s;
 }
