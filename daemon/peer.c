@@ -113,10 +113,12 @@ static void peer_violation(struct peer *p, const char *what, const char *detail)
 
 static void peer_bind(struct peer *p, struct scm_message *m)
 {
-	int pidfd = TAKE_FD(m->pidfd);
+	int pidfd;
 
-	if (m->creds.pid <= 0)
+	/* A process of another pid namespace has no number here, but can be watched. */
+	if (m->creds.pid <= 0 && m->pidfd < 0)
 		return;
+	pidfd = TAKE_FD(m->pidfd);
 	p->unbound = false;
 	/* Where the kernel sends no pidfd: the process has just spoken, so the number is most likely still its own. */
 	if (pidfd < 0 && peercred_pidfd_open(m->creds.pid, &pidfd) < 0)
@@ -306,6 +308,7 @@ static int peer_enqueue(struct peer *p, struct peer_packet *packet)
 	struct quota *q = &p->b->quota;
 	uint64_t n_queued = p->queued_charge.amount + packet->n_bytes;
 	struct wire_refusal unused;
+	int r;
 
 	if (!p->queued_charge.user &&
 	    quota_charge_init(q, &p->queued_charge, s->user, LIMIT_QUEUED_BYTES, 0, &s->limits, &unused) != 0)
@@ -315,6 +318,10 @@ static int peer_enqueue(struct peer *p, struct peer_packet *packet)
 		return -EDQUOT;
 	if (outflow_watch(p) < 0)
 		return -ENOMEM;
+	p->reading = false;
+	r = peer_poll(p);
+	if (r < 0)
+		return r;
 	quota_charge_set(q, &p->queued_charge, n_queued);
 	packet->next = NULL;
 	if (p->queue_last)
@@ -324,8 +331,7 @@ static int peer_enqueue(struct peer *p, struct peer_packet *packet)
 	p->queue_last = packet;
 	if (packet->event)
 		p->n_events_queued++;
-	p->reading = false;
-	return peer_poll(p);
+	return 0;
 }
 
 static void peer_send_or_queue(struct peer *p, const void *bytes, size_t n_bytes, const int *fds,

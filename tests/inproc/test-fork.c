@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Connections for a child that is to be forked: same holds, bound to a process by its first words, heir of the other. */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -301,6 +303,81 @@ START_TEST(waits_are_not_copied)
 }
 END_TEST
 
+/* --- a process that has no number here ------------------------------------------------------------------------- */
+
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+
+/* The broker in a pid namespace of its own. Its forked connection goes out by @chan, to be bound and ended there. */
+static int serve_inside(int chan)
+{
+	const struct peer *peer;
+	struct iovec word = {(char[]){0}, 1};
+	int n_fds;
+
+	inproc_begin(&t, NULL);
+	parent = client_new(&t, NULL);
+	child = must_fork(parent);
+	n_fds = fd_count_open();
+	if (scm_send(chan, &word, 1, &child->fd, 1, 0) != 0 || client_reply(child, 1) != WIRE_STATUS_OK)
+		return 1;
+	peer = client_session(child)->peer;
+	if (peer->unbound || !peer->has_life || client_session(child)->rec->pid != 0 || fd_count_open() != n_fds + 1)
+		return 2;
+	if (scm_send(chan, &word, 1, NULL, 0, 0) != 0)
+		return 3;
+	/* This process still has the socket: it is the other's end that is seen. */
+	return client_receive(child) == CLIENT_END ? 0 : 4;
+}
+
+static pid_t start_inside(int chan)
+{
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid > 0)
+		return pid;
+	if (unshare(CLONE_NEWPID) < 0)
+		_exit(77);
+	pid = fork();
+	if (pid == 0)
+		_exit(serve_inside(chan));
+	_exit(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+}
+
+START_TEST(words_of_a_process_without_a_number)
+{
+	char word;
+	struct scm_message m = {.data = &word, .data_max = 1};
+	int chan[2], on = 1, status;
+	pid_t inside, speaker;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, chan), 0);
+	status = setsockopt(chan[0], SOL_SOCKET, SO_PASSPIDFD, &on, sizeof(on));
+	if (status < 0 || geteuid() != 0) {
+		fd_close_many(chan, 2);
+		test_skip("needs root, and Linux 6.5");
+	}
+	on = 0;
+	ck_assert_int_eq(setsockopt(chan[0], SOL_SOCKET, SO_PASSPIDFD, &on, sizeof(on)), 0);
+
+	inside = start_inside(chan[1]);
+	chan[1] = fd_close(chan[1]);
+	ck_assert_int_eq(scm_recv(chan[0], &m, 0), 0);
+	ck_assert_uint_eq(m.n_fds, 1);
+	speaker = start_speaker(m.fds[0]);
+	scm_message_close(&m);
+	ck_assert_int_eq(scm_recv(chan[0], &m, 0), 0);
+	kill_speaker(speaker);
+	ck_assert_int_eq(waitpid(inside, &status, 0), inside);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+	fd_close(chan[0]);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("fork");
@@ -321,6 +398,12 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, grandchild_inherits_past_a_dead_child);
 	tcase_add_test(tcase, all_end_together);
 	tcase_add_test(tcase, waits_are_not_copied);
+	suite_add_tcase(suite, tcase);
+
+	/* The broker is elsewhere. */
+	tcase = tcase_create("namespace");
+	fdcheck_add(tcase);
+	tcase_add_test(tcase, words_of_a_process_without_a_number);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
