@@ -103,9 +103,10 @@ static bool outflow_fits_user(const struct peer *p, unsigned n_fds)
 /* Peers that have long read what is still in the books: those longest there first, each at most once a turn. */
 static void outflow_sweep(struct broker *b)
 {
-	for (unsigned i = 0; i < OUTFLOW_SWEEP && b->outflow.flights; i++) {
-		struct peer *p = b->outflow.flights;
+	struct peer *p = b->outflow.flights, *last = p ? p->flight_prev : NULL, *next;
 
+	for (unsigned i = 0; i < OUTFLOW_SWEEP && p; i++, p = next) {
+		next = p == last ? NULL : p->flight_next;
 		DL_DELETE2(b->outflow.flights, p, flight_prev, flight_next);
 		DL_APPEND2(b->outflow.flights, p, flight_prev, flight_next);
 		outflow_ask(p);
