@@ -161,6 +161,7 @@ int call_run(struct shmb_conn *conn, struct call *call, struct codec_writer *w, 
 	if (r < 0)
 		return r;
 
+	releases_ask(conn);
 	r = call_locked(conn, call, w, wait_usec);
 	conn_leave(conn);
 	return r;

@@ -38,6 +38,7 @@ void conn_unref(struct shmb_conn *conn)
 	if (atomic_fetch_sub_explicit(&conn->n_refs, 1, memory_order_acq_rel) > 1)
 		return;
 
+	releases_drop(conn);
 	fd_close(conn->fd);
 	free(conn->unsent);
 	free(conn);

@@ -127,6 +127,7 @@ static void resume_child(struct shmb_conn *conn)
 	if (!conn->forking)
 		return;
 
+	releases_drop(conn);
 	conn_init_conds(conn);
 	conn->phase = CONN_RUNNING;
 	conn->reading = false;

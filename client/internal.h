@@ -63,6 +63,10 @@ struct shmb_conn {
 	unsigned n_stalled;   /* threads that wait for room in the send queue and for progress of the reader */
 	pthread_cond_t progress;
 
+	struct wire_releases *releases; /* shared with the broker: see release.c; or NULL */
+	bool asked_releases;
+	unsigned n_closes; /* CLOSE packets sent, while it has not been asked */
+
 	uint32_t *unsent; /* handles that are to be closed when the send queue has room */
 	size_t n_unsent;
 	size_t n_unsent_max;
@@ -192,6 +196,11 @@ void release(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles
 int release_unsent(struct shmb_conn *conn);
 /* Locked; lets go of the lock while it waits. The same, but waits for room as long as a call may last. */
 void release_wait(struct shmb_conn *conn);
+
+/* Locked; lets go of the lock while it waits. Asks for shared memory to release through, if that seems worth it. */
+void releases_ask(struct shmb_conn *conn);
+/* No more of it: the connection ends, or is a child's now, which has none. */
+void releases_drop(struct shmb_conn *conn);
 
 /* --- segments ----------------------------------------------------------------------------------------------------- */
 

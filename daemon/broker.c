@@ -122,6 +122,8 @@ static int broker_set_up(struct broker *b)
 	if (r == 0)
 		r = outflow_init(b);
 	if (r == 0)
+		r = releases_watch_init(b);
+	if (r == 0)
 		r = broker_watch_signals(b);
 	if (r < 0)
 		log_error("cannot start: %s", strerror(-r));
@@ -156,6 +158,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	b->config_must_exist = options->config_must_exist;
 	b->notify_fd = -1;
 	b->outflow.epoll_fd = -1;
+	b->releases.timer_fd = -1;
 	b->uid = geteuid();
 	r = broker_load_config(b, &b->config);
 	if (r == 0)
@@ -260,6 +263,7 @@ struct broker *broker_free(struct broker *b)
 	jobs_close(&b->jobs);
 	if (b->outflow.epoll_fd >= 0)
 		outflow_close(b);
+	releases_watch_close(b);
 	/* Signals and the tokens' timer, as far as they were begun. */
 	uv_walk(&b->loop, broker_close_leftover, NULL);
 	uv_run(&b->loop, UV_RUN_DEFAULT);

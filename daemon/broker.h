@@ -19,6 +19,7 @@
 #include "daemon/quota.h"
 #include "daemon/reaper.h"
 #include "daemon/registry.h"
+#include "daemon/releases.h"
 #include "daemon/segment.h"
 #include "daemon/session.h"
 #include "daemon/wait.h"
@@ -47,6 +48,7 @@ struct broker {
 	struct jobs jobs;
 	struct reaper reaper;
 	struct outflow outflow;
+	struct releases_watch releases;
 	struct listeners listeners;
 	int notify_fd;	    /* -1: nobody wants to be notified */
 	uint32_t n_fds_max; /* RLIMIT_NOFILE */

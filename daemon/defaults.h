@@ -69,6 +69,9 @@ static const struct limit_default limit_defaults[LIMIT_N] = {
 /* Events that wait for one connection that does not read; later ones are dropped. */
 #define DEFAULT_PEER_EVENTS_QUEUED 64u
 
+/* Connections that give up holds through shared memory; each costs a page and a map. */
+#define DEFAULT_RELEASES_MAX 4096u
+
 /* Requests taken from one connection before the others have their turn. */
 #define DEFAULT_PEER_BUDGET 32u
 

@@ -26,12 +26,13 @@ void result_granted(struct wire_result *result, const struct hold *hold, bool cr
 /* Answers an OPEN that has waited; @hold is NULL unless it was granted. */
 void open_answer(struct session *session, uint64_t cookie, struct wire_result *result, struct hold *hold);
 
-/* Handlers: opening and creating in dispatch_open.c, the rest in dispatch_manage.c and dispatch_list.c. */
+/* Handlers: opening, creating and giving up in dispatch_open.c, the rest in dispatch_manage.c and dispatch_list.c. */
 void handle_create(struct request *rq);
 void handle_open(struct request *rq);
 void handle_close(struct request *rq);
 void handle_cancel(struct request *rq);
 void handle_fork(struct request *rq);
+void handle_releases(struct request *rq);
 void handle_remove(struct request *rq);
 void handle_publish(struct request *rq);
 void handle_grow(struct request *rq);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* CREATE, OPEN, CLOSE, CANCEL and FORK: all that makes or ends holds. */
+/* CREATE, OPEN, CLOSE, CANCEL, FORK and RELEASES: all that makes or ends holds. */
 
 #include <errno.h>
 #include <string.h>
@@ -266,7 +266,7 @@ void open_answer(struct session *session, uint64_t cookie, struct wire_result *r
 		  granted.fds, granted.handles, granted.n);
 }
 
-/* --- CLOSE, CANCEL, FORK ----------------------------------------------------------------------------- */
+/* --- CLOSE, RELEASES, CANCEL, FORK ----------------------------------------------------------------------------- */
 
 void handle_close(struct request *rq)
 {
@@ -274,6 +274,8 @@ void handle_close(struct request *rq)
 	const uint32_t *handles = (const uint32_t *)(const void *)(batch + 1);
 	bool unknown = false;
 
+	if (rq->session->releases)
+		releases_heat(rq->session->releases);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		struct hold *hold = hold_find(rq->b, rq->session, handles[i]);
 
@@ -286,6 +288,20 @@ void handle_close(struct request *rq)
 		request_refuse(rq, WIRE_STATUS_NOT_FOUND, NULL);
 	else
 		request_reply(rq, NULL, NULL, 0);
+}
+
+void handle_releases(struct request *rq)
+{
+	uint32_t status;
+	int fd;
+
+	status = releases_new(rq->session, &fd);
+	if (status != WIRE_STATUS_OK) {
+		request_refuse(rq, status, NULL);
+		return;
+	}
+	request_reply(rq, &fd, NULL, 1);
+	fd_close(fd);
 }
 
 void handle_cancel(struct request *rq)

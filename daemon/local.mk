@@ -45,6 +45,8 @@ libshmb_daemon_la_SOURCES = \
 	daemon/reaper.h \
 	daemon/registry.c \
 	daemon/registry.h \
+	daemon/releases.c \
+	daemon/releases.h \
 	daemon/segment.c \
 	daemon/segment.h \
 	daemon/segment_life.c \

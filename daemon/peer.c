@@ -138,6 +138,8 @@ static void peer_handle(struct peer *p, struct scm_message *m)
 	if (p->unbound && m->has_creds)
 		peer_bind(p, m);
 	r = codec_check(m->data, m->n_data, m->n_fds, CODEC_REQUEST, &packet);
+	if (p->session->releases)
+		releases_take(p->session->releases);
 	if (r == CODEC_E_SUCCESS)
 		dispatch(p->session, &packet);
 	else

@@ -78,6 +78,8 @@ static void session_begin_end(struct session *s)
 	s->peer = NULL;
 	while (s->waits)
 		wait_drop(s->b, s->waits);
+	releases_free(s->releases);
+	s->releases = NULL;
 }
 
 static bool session_run(struct job *job)

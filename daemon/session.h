@@ -18,6 +18,7 @@
 struct broker;
 struct hold;
 struct peer;
+struct releases;
 struct segment;
 struct wait;
 
@@ -38,6 +39,7 @@ struct session {
 	struct hold *holds;
 	struct segment *owned;
 	struct wait *waits;
+	struct releases *releases;		     /* NULL unless it asked for it */
 	struct session *fork_parent, *fork_children; /* NULL when the other has ended */
 	struct session *fork_prev, *fork_next;
 	struct session *prev, *next; /* all sessions */

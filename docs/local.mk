@@ -7,5 +7,7 @@ EXTRA_DIST += \
 	docs/decisions/005-closing-off-the-loop.md \
 	docs/decisions/006-unpublished-and-persistent.md \
 	docs/decisions/007-which-process.md \
+	docs/decisions/008-releases-through-memory.md \
 	docs/limits.md \
+	docs/performance.md \
 	docs/security.md

@@ -294,6 +294,8 @@ const struct codec_row codec_rows[] = {
 	{ROW(FORK, REQUEST)},
 	{ROW(FORK, REPLY), FIXED(struct wire_forked), FDS(1, 1), CHECK(check_fork_reply)},
 	{ROW(CANCEL, REQUEST), FIXED(struct wire_cancel), .one_way = 2},
+	{ROW(RELEASES, REQUEST)},
+	{ROW(RELEASES, REPLY), FDS(1, 1)},
 	{ROW(WELCOME, EVENT), FIXED(struct wire_welcome), CHECK(check_welcome)},
 	{ROW(SEGMENT, EVENT), FIXED(struct wire_segment_event)},
 	{ROW(GOODBYE, EVENT)},

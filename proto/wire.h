@@ -64,6 +64,7 @@ enum wire_opcode {
 	WIRE_HOLDERS = 11, /* wire_holders -> wire_page, count x wire_holder */
 	WIRE_FORK = 12,	   /* empty -> wire_forked, one fd: a connection with the same holds */
 	WIRE_CANCEL = 13,  /* wire_cancel (one-way only): end the waiting OPEN with that cookie */
+	WIRE_RELEASES = 14, /* empty -> empty, one fd: the memory of a wire_releases */
 
 	WIRE_WELCOME = 32, /* event, wire_welcome: the first packet, but of a forked connection; or a refusal */
 	WIRE_SEGMENT = 33, /* event, wire_segment_event: something happened to a segment held with WIRE_OPEN_NOTIFY */
@@ -384,6 +385,23 @@ struct wire_cancel {
 	uint64_t cookie;
 };
 
+/*
+ * Memory that one client shares with the broker, so that giving up a hold need not wake it: the client writes the
+ * handle into handles[head % WIRE_RELEASES_MAX], then adds one to head, then looks at the doorbell. The broker takes
+ * them out before each packet of that client, and at most two milliseconds after the last one. When the doorbell is
+ * set, nobody looks: then a CLOSE has to tell it as well. Head and tail count on for ever, modulo 2^32; when they
+ * are WIRE_RELEASES_MAX apart, there is no room, and a CLOSE does it alone.
+ */
+#define WIRE_RELEASES_MAX 512
+
+struct wire_releases {
+	uint32_t doorbell; /* the broker's: 1: nobody looks */
+	uint32_t head;	   /* the client's: handles put in */
+	uint32_t tail;	   /* the broker's: handles taken out */
+	uint32_t reserved;
+	uint32_t handles[WIRE_RELEASES_MAX];
+};
+
 struct wire_welcome {
 	uint64_t session;
 	uint32_t uid; /* as the broker sees the peer */
@@ -426,6 +444,7 @@ static_assert(sizeof(struct wire_holders) == 24, "wire layout");
 static_assert(sizeof(struct wire_page) == 16, "wire layout");
 static_assert(sizeof(struct wire_holder) == 32, "wire layout");
 static_assert(sizeof(struct wire_forked) == 16, "wire layout");
+static_assert(sizeof(struct wire_releases) == 16 + 4 * WIRE_RELEASES_MAX, "wire layout");
 static_assert(sizeof(struct wire_welcome) == 24, "wire layout");
 static_assert(sizeof(struct wire_segment_event) == 32, "wire layout");
 static_assert(sizeof(struct wire_header) + sizeof(struct wire_batch) +

@@ -11,6 +11,7 @@ test_programs += \
 	tests/system/test-publish \
 	tests/system/test-raw \
 	tests/system/test-readonly \
+	tests/system/test-releases \
 	tests/system/test-requests \
 	tests/system/test-rights \
 	tests/system/test-values

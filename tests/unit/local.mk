@@ -1,6 +1,7 @@
 test_programs += \
 	tests/unit/test-client \
 	tests/unit/test-client-calls \
+	tests/unit/test-client-releases \
 	tests/unit/test-client-segment \
 	tests/unit/test-client-threads \
 	tests/unit/test-codec \

@@ -162,6 +162,8 @@ START_TEST(opens_closes_and_an_event)
 		ck_assert_int_eq(scm_recv(fake.sock, &m, 0), 0);
 		if (h->opcode == WIRE_CLOSE) {
 			n_closed++;
+		} else if (h->opcode == WIRE_RELEASES) {
+			fake_refuse(&fake, WIRE_RELEASES, h->cookie, WIRE_STATUS_LIMIT);
 		} else {
 			const struct wire_result result = fake_grant(++n_opened);
 
