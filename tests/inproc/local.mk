@@ -9,6 +9,8 @@ test_programs += \
 	tests/inproc/test-events \
 	tests/inproc/test-fork \
 	tests/inproc/test-freeze \
+	tests/inproc/test-linger \
+	tests/inproc/test-list \
 	tests/inproc/test-nofds \
 	tests/inproc/test-oom \
 	tests/inproc/test-orphan \
@@ -22,6 +24,8 @@ tests_inproc_test_batch_LDADD = $(inproc_ldadd)
 tests_inproc_test_events_LDADD = $(inproc_ldadd)
 tests_inproc_test_fork_LDADD = $(inproc_ldadd)
 tests_inproc_test_freeze_LDADD = $(inproc_ldadd)
+tests_inproc_test_linger_LDADD = $(inproc_ldadd)
+tests_inproc_test_list_LDADD = $(inproc_ldadd)
 tests_inproc_test_nofds_LDADD = $(inproc_ldadd)
 tests_inproc_test_oom_LDADD = $(inproc_ldadd)
 tests_inproc_test_orphan_LDADD = $(inproc_ldadd)

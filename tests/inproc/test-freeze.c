@@ -62,7 +62,7 @@ static uint64_t begin_freeze(void)
 static void wait_for_pool(void)
 {
 	while (uv_loop_alive(&t.b->loop) && t.b->loop.active_reqs.count > 0)
-		broker_step(t.b, true);
+		inproc_wait(&t);
 	inproc_settle(&t);
 }
 

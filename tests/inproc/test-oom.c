@@ -93,7 +93,7 @@ static bool answered(struct client *c, uint32_t *ret_status)
 	counting = true;
 	inproc_settle(&t);
 	while (t.b->loop.active_reqs.count > 0 || t.b->waits.by_name.n_nodes > 0)
-		broker_step(t.b, true);
+		inproc_wait(&t);
 	inproc_settle(&t);
 	counting = false;
 	do
@@ -206,7 +206,7 @@ static bool try_life(unsigned n, bool and_all_after)
 static void expect_clean(void)
 {
 	while (t.b->loop.active_reqs.count > 0)
-		broker_step(t.b, true);
+		inproc_wait(&t);
 	inproc_settle(&t);
 	for (uint32_t i = 0; i < t.b->segments.n_slots; i++)
 		if (t.b->segments.by_slot[i])

@@ -214,7 +214,7 @@ START_TEST(slow_reader_is_served_step_by_step)
 
 	for (uint64_t cookie = c->cookie - n + 1; cookie <= c->cookie; cookie++) {
 		while (client_look(c) != CLIENT_PACKET) {
-			broker_step(t.b, true);
+			inproc_wait(&t);
 			n_steps++;
 		}
 		ck_assert_uint_eq(c->packet.header->cookie, cookie);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,17 @@ void inproc_settle(struct inproc *t)
 		if (t->b->jobs.list)
 			i = 0;
 	}
+}
+
+void inproc_wait(struct inproc *t)
+{
+	uv_loop_t *loop = &t->b->loop;
+	struct pollfd p = {.fd = uv_backend_fd(loop), .events = POLLIN};
+
+	/* Not broker_step(b, true), which goes to sleep after a timer that was due, whatever that has done. */
+	uv_update_time(loop);
+	(void)poll(&p, 1, uv_backend_timeout(loop));
+	broker_step(t->b, false);
 }
 
 uint64_t inproc_used(const struct inproc *t, uid_t uid, enum limit account)
@@ -163,7 +175,7 @@ int client_receive(struct client *c)
 	int r;
 
 	while ((r = client_look(c)) == CLIENT_NOTHING)
-		broker_step(c->t->b, true);
+		inproc_wait(c->t);
 	return r;
 }
 

@@ -58,6 +58,9 @@ int inproc_reload(struct inproc *t, const char *config);
 /* Turns the loop until nobody has anything to do; work in the thread pool is not waited for. */
 void inproc_settle(struct inproc *t);
 
+/* Sleeps until there is something to do, and does it. */
+void inproc_wait(struct inproc *t);
+
 /* What @uid uses now; 0 if it has no account. */
 uint64_t inproc_used(const struct inproc *t, uid_t uid, enum limit account);
 
