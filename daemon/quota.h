@@ -13,7 +13,6 @@
 
 #include "common/macro.h"
 #include "daemon/defaults.h"
-#include "daemon/log.h"
 
 /* Values and where each was set (enum wire_scope). */
 struct limits {
@@ -26,7 +25,6 @@ struct user {
 	unsigned n_refs;
 	uint64_t stamp; /* id of the orphan last charged to this user: see hold_charge_orphan() */
 	uint64_t used[LIMIT_ACCOUNTS_N];
-	struct log_rate log_rate;
 	UT_hash_handle hh;
 };
 

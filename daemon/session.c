@@ -192,12 +192,13 @@ uint32_t session_copy_holds(struct session *s, struct session *from, struct wire
 
 void session_complain(struct session *s, const char *what, const char *detail)
 {
+	struct log_rate *rate = &s->b->sessions.complaints[s->cred.uid % SESSION_COMPLAINERS];
 	uint32_t n_suppressed;
 
-	if (!log_rate_pass(&s->user->log_rate, clock_usec(CLOCK_MONOTONIC), &n_suppressed))
+	if (!log_rate_pass(rate, clock_usec(CLOCK_MONOTONIC), &n_suppressed))
 		return;
 	if (n_suppressed > 0)
-		log_warning("uid %u: %u further complaints not shown", (unsigned)s->cred.uid, n_suppressed);
+		log_warning("%u further complaints not shown", n_suppressed);
 	log_warning("uid %u, pid %u: %s%s%s; connection closed", (unsigned)s->cred.uid, s->rec->pid, what,
 		    detail ? ": " : "", detail ? detail : "");
 }

@@ -12,6 +12,7 @@
 #include "common/peercred.h"
 #include "daemon/index.h"
 #include "daemon/jobs.h"
+#include "daemon/log.h"
 #include "daemon/quota.h"
 #include "daemon/registry.h"
 
@@ -45,9 +46,13 @@ struct session {
 	struct session *prev, *next; /* all sessions */
 };
 
+/* Uids share these by their number: an account would forget what its last session did. */
+#define SESSION_COMPLAINERS 64u
+
 struct sessions {
 	struct session *list;
 	uint32_t n;
+	struct log_rate complaints[SESSION_COMPLAINERS];
 	struct index holds; /* by session and handle */
 };
 
