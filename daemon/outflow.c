@@ -12,7 +12,7 @@
 
 /* Below this, nothing is asked: a client that asks one thing at a time has read its answer long since. */
 #define OUTFLOW_UNASKED 8u
-/* Other peers asked for one that is in need. */
+/* Other peers asked in vain for those in need, until the next retry. */
 #define OUTFLOW_SWEEP 64u
 #define OUTFLOW_RETRY_MSEC 10u
 #define OUTFLOW_EVENTS 64
@@ -39,6 +39,7 @@ static void outflow_on_retry(uv_timer_t *timer)
 	struct outflow *o = container_of(timer, struct outflow, retry);
 	struct peer *p, *next;
 
+	o->n_in_vain = 0;
 	DL_FOREACH_SAFE2(o->drains, p, next, drain_next)
 	{
 		if (!p->refs_full)
@@ -79,14 +80,15 @@ void outflow_close(struct broker *b)
 }
 
 /* Asks the kernel whether the peer has read everything, and takes note if so. */
-static void outflow_ask(struct peer *p)
+static bool outflow_ask(struct peer *p)
 {
 	int unread = scm_unread(p->fd);
 
 	if (unread < 0 || unread >= OUTFLOW_EMPTY)
-		return;
+		return false;
 	DL_DELETE2(p->b->outflow.flights, p, flight_prev, flight_next);
 	quota_charge_deinit(&p->b->quota, &p->flight_charge);
+	return true;
 }
 
 static bool outflow_fits_user(const struct peer *p, unsigned n_fds)
@@ -100,27 +102,29 @@ static bool outflow_fits_user(const struct peer *p, unsigned n_fds)
 	       q->used[LIMIT_FDS_IN_FLIGHT] + n_fds <= total;
 }
 
-/* Peers that have long read what is still in the books: those longest there first, each at most once a turn. */
-static void outflow_sweep(struct broker *b)
+/*
+ * Peers that have long read what is still in the books, those longest there first, each at most once. A thousand in
+ * need that all ask in vain would keep the loop busy with nothing else.
+ */
+static void outflow_sweep(struct outflow *o, const struct peer *needy, unsigned n_fds)
 {
-	struct peer *p = b->outflow.flights, *last = p ? p->flight_prev : NULL, *next;
+	struct peer *p = o->flights, *last = p ? p->flight_prev : NULL, *next;
 
-	for (unsigned i = 0; i < OUTFLOW_SWEEP && p; i++, p = next) {
+	for (; p && o->n_in_vain < OUTFLOW_SWEEP && !outflow_fits_user(needy, n_fds); p = next) {
 		next = p == last ? NULL : p->flight_next;
-		DL_DELETE2(b->outflow.flights, p, flight_prev, flight_next);
-		DL_APPEND2(b->outflow.flights, p, flight_prev, flight_next);
-		outflow_ask(p);
+		DL_DELETE2(o->flights, p, flight_prev, flight_next);
+		DL_APPEND2(o->flights, p, flight_prev, flight_next);
+		o->n_in_vain = outflow_ask(p) ? 0 : o->n_in_vain + 1;
 	}
 }
 
 bool outflow_admit(struct peer *p, unsigned n_fds)
 {
 	if (p->flight_charge.user && p->flight_charge.amount + n_fds > OUTFLOW_UNASKED)
-		outflow_ask(p);
+		(void)outflow_ask(p);
 	if (p->flight_charge.user && p->flight_charge.amount + n_fds > DEFAULT_PEER_FDS_IN_FLIGHT)
 		return false;
-	if (!outflow_fits_user(p, n_fds))
-		outflow_sweep(p->b);
+	outflow_sweep(&p->b->outflow, p, n_fds);
 	/* A user with nothing in flight gets any one reply, whatever the limit: else it would never come. */
 	if (outflow_fits_user(p, n_fds) || p->session->user->used[LIMIT_FDS_IN_FLIGHT] == 0)
 		return true;

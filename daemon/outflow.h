@@ -25,6 +25,7 @@ struct outflow {
 	uv_timer_t retry;
 	struct peer *flights; /* with descriptors perhaps in flight */
 	struct peer *drains;  /* with a queue */
+	unsigned n_in_vain;   /* peers asked in a row that had not read everything */
 };
 
 int outflow_init(struct broker *b) _must_check_;

@@ -34,5 +34,6 @@ tests_inproc_test_reload_LDADD = $(inproc_ldadd)
 tests_inproc_test_slices_LDADD = $(inproc_ldadd)
 tests_inproc_test_token_LDADD = $(inproc_ldadd)
 tests_inproc_test_wait_LDADD = $(inproc_ldadd)
+tests_inproc_test_outflow_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 tests_inproc_test_oom_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=strdup

@@ -141,6 +141,44 @@ START_TEST(descriptors_of_a_user_are_bounded)
 }
 END_TEST
 
+static unsigned n_ioctls;
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	n_ioctls++;
+	return __real_ioctl(fd, request, arg);
+}
+
+/* However many are in need, the others are not all asked again and again whether they have read. */
+START_TEST(the_needy_do_not_keep_the_broker_busy)
+{
+	struct client *deaf[80], *needy[40];
+	const struct wire_open_item item = open_item(WIRE_ACCESS_READ);
+
+	ck_assert_int_eq(inproc_reload(&t, "[limits]\nmax_fds_in_flight = 80\n"), 0);
+	must_create(c, "pub/x");
+	for (unsigned i = 0; i < ARRAY_SIZE(deaf); i++)
+		send_open(deaf[i] = client_new(&t, NULL), "pub/x", &item);
+	for (unsigned i = 0; i < ARRAY_SIZE(needy); i++)
+		needy[i] = client_new(&t, NULL);
+	inproc_settle(&t);
+	for (unsigned i = 0; i < ARRAY_SIZE(needy); i++)
+		send_open(needy[i], "pub/x", &item);
+	n_ioctls = 0;
+	broker_step(t.b, false);
+	ck_assert_uint_ge(n_ioctls, 1);
+	ck_assert_uint_lt(n_ioctls, 5 * ARRAY_SIZE(needy));
+	for (unsigned i = 0; i < ARRAY_SIZE(deaf); i++)
+		client_free(deaf[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(needy); i++) {
+		take_opens(needy[i], needy[i]->cookie, 1);
+		client_free(needy[i]);
+	}
+}
+END_TEST
+
 START_TEST(other_users_have_their_own_bound)
 {
 	struct client *stranger;
@@ -298,6 +336,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, books_are_settled_when_it_has_read);
 	tcase_add_test(tcase, it_ends_with_all_that_is_unread);
 	tcase_add_test(tcase, descriptors_of_a_user_are_bounded);
+	tcase_add_test(tcase, the_needy_do_not_keep_the_broker_busy);
 	tcase_add_test(tcase, other_users_have_their_own_bound);
 	tcase_add_test(tcase, one_big_reply_is_always_sent);
 	tcase_add_test(tcase, full_socket_stops_the_reading);
