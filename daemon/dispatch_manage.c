@@ -215,7 +215,7 @@ static uint32_t grant_token(struct request *rq, struct hold *hold, uint8_t acces
 				   : manage_refuse(hold->segment, WIRE_RULE_MODE, reterr);
 	if (hold->n_tokens >= rq->session->limits.max[LIMIT_GRANTS])
 		return grant_too_many(rq, hold->n_tokens, reterr);
-	return token_new(rq->b, hold, access, granted->token);
+	return token_new(rq->b, hold, access, granted->token, reterr);
 }
 
 /* How many hold it that the grant stood for; they keep what they have. */

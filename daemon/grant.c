@@ -147,24 +147,37 @@ static void tokens_arm(struct broker *b)
 	uv_timer_start(&b->tokens.timer, tokens_on_timer, deadline > now ? (deadline - now) / USEC_PER_MSEC + 1 : 0, 0);
 }
 
-uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES])
+static uint32_t token_charge(struct broker *b, struct token *t, const struct session *giver,
+			     struct wire_refusal *reterr)
 {
-	struct token *t = calloc(1, sizeof(*t));
+	if (quota_charge_init(&b->quota, &t->charge, giver->user, LIMIT_HOLDS, 1, &giver->limits, reterr) != 0)
+		return WIRE_STATUS_QUOTA;
+	t->rec = registry_alloc(&b->registry, REGISTRY_TOKENS, &t->slot);
+	if (t->rec)
+		return WIRE_STATUS_OK;
+	quota_charge_deinit(&b->quota, &t->charge);
+	return WIRE_STATUS_NO_MEMORY;
+}
 
+uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES],
+		   struct wire_refusal *reterr)
+{
+	struct token *t;
+	uint32_t status;
+
+	if (getrandom(ret_token, WIRE_TOKEN_BYTES, GRND_NONBLOCK) != WIRE_TOKEN_BYTES)
+		return WIRE_STATUS_INTERNAL;
+	t = calloc(1, sizeof(*t));
 	if (!t)
 		return WIRE_STATUS_NO_MEMORY;
-	t->rec = registry_alloc(&b->registry, REGISTRY_TOKENS, &t->slot);
-	if (!t->rec) {
+	status = token_charge(b, t, hold->session, reterr);
+	if (status != WIRE_STATUS_OK) {
 		free(t);
-		return WIRE_STATUS_NO_MEMORY;
-	}
-	if (getrandom(ret_token, WIRE_TOKEN_BYTES, GRND_NONBLOCK) != WIRE_TOKEN_BYTES) {
-		registry_free(&b->registry, REGISTRY_TOKENS, t->slot);
-		free(t);
-		return WIRE_STATUS_INTERNAL;
+		return status;
 	}
 	t->hold = hold;
 	hold->n_tokens++;
+	DL_APPEND2(hold->tokens, t, hold_prev, hold_next);
 	token_digest(ret_token, t->rec->hash);
 	t->rec->hold = hold->slot;
 	t->rec->deadline_usec = clock_usec(CLOCK_BOOTTIME) + DEFAULT_TOKEN_USEC;
@@ -196,19 +209,9 @@ void token_free(struct broker *b, struct token *t)
 {
 	index_remove(&b->tokens.by_hash, &t->by_hash);
 	DL_DELETE(b->tokens.list, t);
+	DL_DELETE2(t->hold->tokens, t, hold_prev, hold_next);
 	t->hold->n_tokens--;
 	registry_free(&b->registry, REGISTRY_TOKENS, t->slot);
+	quota_charge_deinit(&b->quota, &t->charge);
 	free(t);
-}
-
-void tokens_drop(struct broker *b, struct hold *hold)
-{
-	struct token *t, *next;
-
-	DL_FOREACH_SAFE (b->tokens.list, t, next) {
-		if (hold->n_tokens == 0)
-			return;
-		if (t->hold == hold)
-			token_free(b, t);
-	}
 }

@@ -14,6 +14,7 @@
 
 #include "common/peercred.h"
 #include "daemon/index.h"
+#include "daemon/quota.h"
 #include "daemon/registry.h"
 
 struct broker;
@@ -28,10 +29,12 @@ struct grant {
 
 struct token {
 	struct index_node by_hash;
-	struct token *prev, *next; /* oldest first */
+	struct token *prev, *next;	     /* oldest first */
+	struct token *hold_prev, *hold_next; /* in its giver's list */
 	struct registry_token *rec;
 	uint32_t slot;
 	struct hold *hold;
+	struct quota_charge charge; /* a hold of the giver's: one to come */
 };
 
 struct tokens {
@@ -50,10 +53,9 @@ uint8_t grant_access(const struct segment *s, const struct peercred *cred);
 
 int tokens_init(struct broker *b) _must_check_;
 void tokens_deinit(struct broker *b);
-uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES]);
+uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES],
+		   struct wire_refusal *reterr);
 /* The valid one that was shown, or NULL. */
 struct token *token_find(struct broker *b, const uint8_t token[WIRE_TOKEN_BYTES]);
-/* Spent, or over. */
+/* Spent, or over, or its giver gives up the hold. */
 void token_free(struct broker *b, struct token *t);
-/* Its giver gives up the hold. */
-void tokens_drop(struct broker *b, struct hold *hold);

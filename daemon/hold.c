@@ -71,8 +71,8 @@ void hold_free(struct broker *b, struct hold *hold)
 	struct segment *segment = hold->segment;
 	struct session *session = hold->session;
 
-	if (hold->n_tokens > 0)
-		tokens_drop(b, hold);
+	while (hold->tokens)
+		token_free(b, hold->tokens);
 	index_remove(&b->sessions.holds, &hold->by_handle);
 	DL_DELETE(session->holds, hold);
 	DL_DELETE2(segment->holds, hold, seg_prev, seg_next);

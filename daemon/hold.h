@@ -15,12 +15,14 @@
 struct broker;
 struct segment;
 struct session;
+struct token;
 
 struct hold {
 	struct index_node by_handle;
 	struct registry_hold *rec;
 	uint32_t slot;
-	uint32_t n_tokens; /* tokens given out by it */
+	uint32_t n_tokens;
+	struct token *tokens; /* given out by it */
 	struct session *session;
 	struct segment *segment;
 	struct hold *prev, *next;	  /* in the session's list */

@@ -34,7 +34,7 @@ static uint64_t registry_lay_out(struct registry_header *h, uint32_t n_fds)
 		[REGISTRY_SESSIONS] = {sizeof(struct registry_session), n_fds},
 		[REGISTRY_HOLDS] = {sizeof(struct registry_hold), UINT64_C(1) << 22},
 		[REGISTRY_GRANTS] = {sizeof(struct registry_grant), UINT64_C(1) << 20},
-		[REGISTRY_TOKENS] = {sizeof(struct registry_token), UINT64_C(1) << 16},
+		[REGISTRY_TOKENS] = {sizeof(struct registry_token), UINT64_C(1) << 20},
 		[REGISTRY_LIMITS] = {sizeof(struct registry_limits), UINT64_C(1) << 16},
 	};
 	uint64_t offset = ROUND_UP(sizeof(*h), REGISTRY_RUN_BYTES);

@@ -164,6 +164,28 @@ START_TEST(as_many_as_allowed)
 }
 END_TEST
 
+/* Else one user could take all that there are. */
+START_TEST(counted_as_a_hold)
+{
+	uint32_t second = must_open(giver, "pub/x", WIRE_ACCESS_READ);
+
+	ck_assert_int_eq(inproc_reload(&t, "[limits]\nmax_holds = 5\n"), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(make_token(giver, i % 2 ? handle : second, WIRE_ACCESS_READ), WIRE_STATUS_OK);
+	ck_assert_uint_eq(inproc_used(&t, geteuid(), LIMIT_HOLDS), 5);
+	ck_assert_uint_eq(make_token(giver, handle, WIRE_ACCESS_READ), WIRE_STATUS_QUOTA);
+	ck_assert_uint_eq(giver->refusal.rule, WIRE_RULE_HOLDS);
+	ck_assert_uint_eq(giver->refusal.used, 5);
+	/* A hold takes its own along, and no others. */
+	must_close(giver, second);
+	ck_assert_uint_eq(inproc_used(&t, geteuid(), LIMIT_HOLDS), 2);
+	ck_assert_ptr_eq(t.b->tokens.list->hold->tokens, t.b->tokens.list);
+	must_close(giver, handle);
+	ck_assert_uint_eq(inproc_used(&t, geteuid(), LIMIT_HOLDS), 0);
+	ck_assert_ptr_null(t.b->tokens.list);
+}
+END_TEST
+
 START_TEST(a_copy_made_by_fork_gives_its_own)
 {
 	struct client *child = must_fork(giver);
@@ -193,6 +215,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, wrong_ones);
 	tcase_add_test(tcase, each_is_another);
 	tcase_add_test(tcase, as_many_as_allowed);
+	tcase_add_test(tcase, counted_as_a_hold);
 	tcase_add_test(tcase, a_copy_made_by_fork_gives_its_own);
 	suite_add_tcase(suite, tcase);
 	return suite;
