@@ -24,7 +24,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data);
 
-enum { N_CALLS_MAX = 32, N_PACKETS_MAX = 64, N_SEGMENTS_MAX = 16, N_KINDS = 4 };
+enum { N_CALLS_MAX = 64, N_PACKETS_MAX = 64, N_SEGMENTS_MAX = 16, N_KINDS = 4 };
 
 /* What a broker could hand out: as it should be, for reading, without seals, and no memory file at all. */
 static int fds[N_KINDS];
@@ -283,8 +283,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data)
 	unsigned n_calls = 0;
 	int pair[2], n_fds;
 
+	static const uint8_t zeros[4096];
+
 	if (fds[0] == 0)
 		make_fds();
+	/* The library may have written there. */
+	if (pwrite(fds[0], zeros, sizeof(zeros), 0) != sizeof(zeros))
+		abort();
 	n_fds = fd_count_open();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		abort();

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data);
 
 enum { N_CLIENTS = 4, N_STEPS_MAX = 200 };
-enum { STEP_REQUEST, STEP_RAW, STEP_READ, STEP_TURN, STEP_RECONNECT, STEP_TOKEN, STEP_N };
+enum { STEP_REQUEST, STEP_RAW, STEP_READ, STEP_TURN, STEP_RECONNECT, STEP_TOKEN, STEP_SCRIBBLE };
 
 struct client {
 	int fd;
@@ -36,6 +37,7 @@ struct stage {
 	struct client clients[N_CLIENTS];
 	int forked; /* a connection that FORK brought, not in use yet */
 	uint8_t token[WIRE_TOKEN_BYTES];
+	uint8_t *releases; /* the memory that RELEASES brought last, or NULL */
 	alignas(8) uint8_t buf[WIRE_PACKET_MAX];
 };
 
@@ -91,6 +93,23 @@ static void step_raw(struct client *c, struct input *in)
 	send_packet(c, packet, n, n_fds);
 }
 
+static void unmap_releases(struct stage *s)
+{
+	if (s->releases)
+		munmap(s->releases, sizeof(struct wire_releases));
+	s->releases = NULL;
+}
+
+static void map_releases(struct stage *s, int fd)
+{
+	void *p = mmap(NULL, sizeof(struct wire_releases), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	unmap_releases(s);
+	s->releases = p;
+}
+
 /* Whatever the broker says, it keeps to the protocol. */
 static void look_at(struct stage *s, struct scm_message *m)
 {
@@ -105,6 +124,8 @@ static void look_at(struct stage *s, struct scm_message *m)
 		fd_close(s->forked);
 		s->forked = scm_message_steal(m, 0);
 	}
+	if (h->opcode == WIRE_RELEASES && h->status == WIRE_STATUS_OK)
+		map_releases(s, m->fds[0]);
 }
 
 static void step_read(struct stage *s, const struct client *c)
@@ -144,6 +165,16 @@ static void step_token(struct stage *s, struct client *c, struct input *in)
 	send_packet(c, s->buf, codec_end(&w, WIRE_OPEN, 0, WIRE_STATUS_OK, ++c->cookie, 0), 0);
 }
 
+/* Writes into the memory that a client shares with the broker. */
+static void step_scribble(struct stage *s, struct input *in)
+{
+	size_t offset = input_u16(in) % sizeof(struct wire_releases), n = input_byte(in);
+	const uint8_t *bytes = input_bytes(in, MIN(n, sizeof(struct wire_releases) - offset), &n);
+
+	if (s->releases)
+		memcpy(s->releases + offset, bytes, n);
+}
+
 static void play(struct stage *s, struct input *in)
 {
 	for (unsigned n = 0; in->n > 0 && n < N_STEPS_MAX; n++) {
@@ -165,6 +196,9 @@ static void play(struct stage *s, struct input *in)
 			break;
 		case STEP_TOKEN:
 			step_token(s, &s->clients[i], in);
+			break;
+		case STEP_SCRIBBLE:
+			step_scribble(s, in);
 			break;
 		default:
 			broker_step(s->b, false);
@@ -196,6 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data)
 	}
 	s.forked = fd_close(s.forked);
 	s.b = broker_free(s.b);
+	unmap_releases(&s);
 	if (warm && fd_count_open() != n_fds)
 		abort();
 	warm = true;

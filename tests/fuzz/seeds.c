@@ -80,7 +80,7 @@ static void write_codec(void)
 
 /* --- clients: see fuzz-peer.c ------------------------------------------------------------------------------------- */
 
-enum { REQUEST = 0, RAW = 1, READ = 2, TURN = 3, RECONNECT = 4, TOKEN = 5 };
+enum { REQUEST = 0, RAW = 1, READ = 2, TURN = 3, RECONNECT = 4, TOKEN = 5, SCRIBBLE = 6 };
 
 static struct bytes play;
 
@@ -268,6 +268,25 @@ static void write_rights(void)
 	write_play("fork");
 }
 
+static void write_releases(void)
+{
+	const struct wire_releases releases = {.head = 2, .handles = {1, 99}};
+	const uint32_t head = 4000;
+
+	create(1, "pub/a", ITEM(.lifetime = WIRE_LIFETIME_USED));
+	plain(1, WIRE_RELEASES);
+	step(1, READ);
+	for (unsigned i = 0; i < 2; i++) {
+		step(1, SCRIBBLE);
+		put_length(&play, i ? offsetof(struct wire_releases, head) : 0);
+		put_byte(&play, i ? sizeof(head) : 24);
+		put(&play, i ? (const void *)&head : &releases, i ? sizeof(head) : 24);
+		plain(1, WIRE_PING);
+		close_it(1, 2, WIRE_FLAG_ONE_WAY);
+	}
+	write_play("releases");
+}
+
 static void write_noise(void)
 {
 	static alignas(8) uint8_t buf[WIRE_PACKET_MAX];
@@ -325,7 +344,8 @@ static void say(unsigned flags, unsigned opcode, unsigned cookie, unsigned n_fds
 
 	put(&play, head, sizeof(head));
 	put_length(&play, n);
-	put(&play, body, n);
+	if (n > 0)
+		put(&play, body, n);
 }
 
 static void say_granted(unsigned opcode, unsigned cookie, uint32_t handle)
@@ -375,6 +395,17 @@ static void write_brokers(void)
 	say(WIRE_FLAG_EVENT, WIRE_SEGMENT, 0, 0, &event, sizeof(event));
 	write_seed("fuzz-client", "event", play.data, play.n);
 	play.n = 0;
+	/* So many closes that the library asks for memory to do it through. */
+	for (unsigned i = 0; i < 18; i++)
+		put(&play, (uint8_t[]){1, 19}, 2);
+	put_byte(&play, 0);
+	for (unsigned i = 0; i < 16; i++)
+		say_granted(WIRE_OPEN, 2 * i + 1, i + 1);
+	say(WIRE_FLAG_REPLY, WIRE_RELEASES, 33, 1, NULL, 0);
+	say_granted(WIRE_OPEN, 34, 17);
+	say_granted(WIRE_OPEN, 35, 18);
+	write_seed("fuzz-client", "releases", play.data, play.n);
+	play.n = 0;
 	put(&play, (uint8_t[]){6 | 0x80, 0}, 2);
 	write_seed("fuzz-client", "silence", play.data, play.n);
 	play.n = 0;
@@ -423,6 +454,7 @@ int main(int argc, char **argv)
 	write_lives();
 	write_waits();
 	write_rights();
+	write_releases();
 	write_noise();
 	write_brokers();
 	write_configs();
