@@ -168,6 +168,18 @@ START_TEST(fork_with_few_left)
 }
 END_TEST
 
+START_TEST(releases_with_none_left)
+{
+	struct codec_writer w;
+
+	request_begin(c, &w);
+	ck_assert_uint_eq(answer_with(c, request_end(c, &w, WIRE_RELEASES, 0), 0), WIRE_STATUS_NO_FDS);
+	ck_assert_ptr_null(client_session(c)->releases);
+	request_begin(c, &w);
+	ck_assert_uint_eq(client_reply(c, request_end(c, &w, WIRE_RELEASES, 0)), WIRE_STATUS_OK);
+}
+END_TEST
+
 START_TEST(freeze_with_none_left)
 {
 	struct wire_create_item item = create_item(4096);
@@ -241,6 +253,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, open_with_none_left);
 	tcase_add_test(tcase, wait_ends_with_none_left);
 	tcase_add_test(tcase, fork_with_few_left);
+	tcase_add_test(tcase, releases_with_none_left);
 	tcase_add_test(tcase, freeze_with_none_left);
 	tcase_add_test(tcase, welcome_with_none_left);
 	tcase_add_test(tcase, others_are_served_with_none_left);

@@ -168,6 +168,9 @@ static bool live(struct client *c)
 	request_begin(c, &w);
 	if (request_end(c, &w, WIRE_FORK, 0), !answered(c, &status))
 		return false;
+	request_begin(c, &w);
+	if (request_end(c, &w, WIRE_RELEASES, 0), !answered(c, &status))
+		return false;
 	if (send_close(c, &b, 1), !answered(c, &status))
 		return false;
 	return send_remove(c, "pub/a"), answered(c, &status);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "daemon/peer.h"
@@ -325,6 +326,39 @@ START_TEST(queued_grants_arrive_whole)
 }
 END_TEST
 
+/*
+ * A hold given up through shared memory while the reply that tells of it is still queued: nobody can have known it, and
+ * its descriptor is gone.
+ */
+START_TEST(grant_given_up_before_it_was_sent)
+{
+	struct wire_open_item item = open_item(WIRE_ACCESS_READ);
+	struct wire_releases *releases;
+	struct codec_writer w;
+
+	request_begin(c, &w);
+	ck_assert_uint_eq(client_reply(c, request_end(c, &w, WIRE_RELEASES, 0)), WIRE_STATUS_OK);
+	releases = mmap(NULL, sizeof(*releases), PROT_READ | PROT_WRITE, MAP_SHARED, c->message.fds[0], 0);
+	ck_assert_ptr_ne(releases, MAP_FAILED);
+	item.timeout_usec = WIRE_FOREVER;
+	send_open(c, "pub/x", &item);
+	fill_with_pings();
+	must_create(other, "pub/x");
+	inproc_settle(&t);
+	ck_assert_uint_eq(inproc_used(&t, geteuid(), LIMIT_HOLDS), 2);
+
+	releases->handles[0] = 1;
+	releases->head = 1;
+	releases_take(client_session(c)->releases);
+	ck_assert_uint_eq(inproc_used(&t, geteuid(), LIMIT_HOLDS), 1);
+	while (client_receive(c) == CLIENT_PACKET)
+		ck_assert_uint_ne(c->packet.header->opcode, WIRE_OPEN);
+	inproc_settle(&t);
+	ck_assert_uint_eq(t.b->sessions.n, 1);
+	munmap(releases, sizeof(*releases));
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("outflow");
@@ -344,6 +378,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, end_while_replies_are_queued);
 	tcase_add_test(tcase, too_much_for_the_queue_ends_the_session);
 	tcase_add_test(tcase, queued_grants_arrive_whole);
+	tcase_add_test(tcase, grant_given_up_before_it_was_sent);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
