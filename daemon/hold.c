@@ -49,21 +49,21 @@ uint32_t hold_new(struct broker *b, struct session *session, struct segment *seg
 	return WIRE_STATUS_OK;
 }
 
-/* The uid that keeps an orphan goes on paying as long as one of its holds is there. */
+/* The uid that keeps an orphan goes on paying as long as one of its holds is there: a neighbour, if there is any. */
 static void hold_pass_orphan_charge(struct broker *b, struct hold *hold)
 {
-	struct hold *other;
+	struct hold *heir = hold->seg_next;
 
-	if (!hold->orphan_charge.user)
+	if (!hold->orphan.bytes.user)
 		return;
-	DL_FOREACH2(hold->segment->holds, other, seg_next)
-	{
-		if (other->session->user == hold->session->user) {
-			other->orphan_charge = hold->orphan_charge;
-			return;
-		}
+	if (!heir || heir->session->user != hold->session->user)
+		heir = hold == hold->segment->holds ? NULL : hold->seg_prev;
+	if (heir && heir->session->user == hold->session->user) {
+		heir->orphan = hold->orphan;
+		return;
 	}
-	quota_charge_deinit(&b->quota, &hold->orphan_charge);
+	quota_charge_deinit(&b->quota, &hold->orphan.segment);
+	quota_charge_deinit(&b->quota, &hold->orphan.bytes);
 }
 
 void hold_free(struct broker *b, struct hold *hold)
@@ -73,6 +73,7 @@ void hold_free(struct broker *b, struct hold *hold)
 
 	while (hold->tokens)
 		token_free(b, hold->tokens);
+	hold_pass_orphan_charge(b, hold);
 	index_remove(&b->sessions.holds, &hold->by_handle);
 	DL_DELETE(session->holds, hold);
 	DL_DELETE2(segment->holds, hold, seg_prev, seg_next);
@@ -80,7 +81,6 @@ void hold_free(struct broker *b, struct hold *hold)
 	segment->n_holds--;
 	if (hold->rec->flags & WIRE_OPEN_NOTIFY)
 		segment->n_notify--;
-	hold_pass_orphan_charge(b, hold);
 	quota_charge_deinit(&b->quota, &hold->charge);
 	registry_free(&b->registry, REGISTRY_HOLDS, hold->slot);
 	free(hold);
@@ -103,16 +103,32 @@ struct hold *hold_find(struct broker *b, const struct session *session, uint32_t
 void hold_charge_orphan(struct broker *b, struct segment *segment)
 {
 	uint64_t page = UINT64_C(1) << (segment->rec->huge_shift ? segment->rec->huge_shift : 12);
-	struct hold *hold;
+	struct hold *left = segment->holds, *hold;
 
-	DL_FOREACH2(segment->holds, hold, seg_next)
-	{
+	segment->holds = NULL;
+	while ((hold = left)) {
 		struct user *user = hold->session->user;
 
-		if (user->stamp == segment->rec->id)
-			continue;
-		user->stamp = segment->rec->id;
-		quota_charge_force(&b->quota, &hold->orphan_charge, user, LIMIT_BYTES,
-				   ROUND_UP(segment->rec->max_bytes, page));
+		DL_DELETE2(left, hold, seg_prev, seg_next);
+		if (user->stamp == segment->rec->id) {
+			DL_APPEND_ELEM2(segment->holds, user->last_hold, hold, seg_prev, seg_next);
+		} else {
+			user->stamp = segment->rec->id;
+			DL_APPEND2(segment->holds, hold, seg_prev, seg_next);
+			quota_charge_force(&b->quota, &hold->orphan.segment, user, LIMIT_SEGMENTS, 1);
+			quota_charge_force(&b->quota, &hold->orphan.bytes, user, LIMIT_BYTES,
+					   ROUND_UP(segment->rec->max_bytes, page));
+		}
+		user->last_hold = hold;
 	}
+}
+
+void hold_join(struct hold *hold, struct hold *other)
+{
+	struct segment *segment = hold->segment;
+
+	if (segment->rec->state != WIRE_STATE_ORPHANED)
+		return;
+	DL_DELETE2(segment->holds, hold, seg_prev, seg_next);
+	DL_APPEND_ELEM2(segment->holds, other, hold, seg_prev, seg_next);
 }

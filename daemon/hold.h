@@ -28,7 +28,9 @@ struct hold {
 	struct hold *prev, *next;	  /* in the session's list */
 	struct hold *seg_prev, *seg_next; /* in the segment's list, oldest first */
 	struct quota_charge charge;
-	struct quota_charge orphan_charge; /* the segment's bytes, on one hold of each uid that keeps an orphan */
+	struct {
+		struct quota_charge segment, bytes;
+	} orphan; /* on one hold of each uid that keeps an orphan */
 };
 
 /* Verdict is an enum wire_status. @handle: 0 for a new one. */
@@ -40,5 +42,7 @@ void hold_free(struct broker *b, struct hold *hold);
 
 struct hold *hold_find(struct broker *b, const struct session *session, uint32_t handle);
 
-/* The segment has become an orphan: its bytes are charged to each uid that holds it. */
+/* The segment has become an orphan: it is charged to each uid that holds it, whose holds stand together from now on. */
 void hold_charge_orphan(struct broker *b, struct segment *segment);
+/* Where they stand together, @hold stands beside @other, which is of the same uid. */
+void hold_join(struct hold *hold, struct hold *other);

@@ -20,10 +20,13 @@ struct limits {
 	uint8_t scope[LIMIT_N];
 };
 
+struct hold;
+
 struct user {
 	uid_t uid;
 	unsigned n_refs;
 	uint64_t stamp; /* id of the orphan last charged to this user: see hold_charge_orphan() */
+	struct hold *last_hold; /* of that orphan, while it is being charged */
 	uint64_t used[LIMIT_ACCOUNTS_N];
 	UT_hash_handle hh;
 };

@@ -186,6 +186,7 @@ uint32_t session_copy_holds(struct session *s, struct session *from, struct wire
 				  hold->rec->handle, &copy, reterr);
 		if (status != WIRE_STATUS_OK)
 			return status;
+		hold_join(copy, hold);
 	}
 	return WIRE_STATUS_OK;
 }

@@ -2,6 +2,7 @@
 /* Removed, but still held: who pays for it. */
 #include <unistd.h>
 
+#include "daemon/hold.h"
 #include "tests/lib/fdcheck.h"
 #include "tests/lib/inproc.h"
 #include "tests/lib/suite.h"
@@ -77,8 +78,9 @@ START_TEST(owner_pays_as_a_holder)
 
 	remove_it();
 	expect_bytes(SIZE, 0, 0);
-	ck_assert_uint_eq(inproc_used(&t, UID_A, LIMIT_SEGMENTS), 0);
+	ck_assert_uint_eq(inproc_used(&t, UID_A, LIMIT_SEGMENTS), 1);
 	must_close(owner, handle);
+	ck_assert_uint_eq(inproc_used(&t, UID_A, LIMIT_SEGMENTS), 0);
 	expect_bytes(0, 0, 0);
 }
 END_TEST
@@ -129,6 +131,60 @@ START_TEST(forked_holds_pay_no_more_and_no_longer)
 	client_free(after);
 	inproc_settle(&t);
 	expect_bytes(0, 0, 0);
+}
+END_TEST
+
+/* Those of a user side by side, so that who goes on paying is found at once. */
+static void expect_in_groups(unsigned n_groups)
+{
+	const struct hold *hold;
+	unsigned n = 0;
+
+	for (hold = t.b->segments.by_slot[0]->holds; hold; hold = hold->seg_next)
+		n += !hold->seg_next || hold->seg_next->session->user != hold->session->user;
+	ck_assert_uint_eq(n, n_groups);
+}
+
+START_TEST(many_holds_of_many_users)
+{
+	struct client *clients[] = {client_new(&t, &USER_B), client_new(&t, &USER_C)}, *child;
+	uint32_t handles[2][5];
+
+	create_open_to_all();
+	for (unsigned i = 0; i < 10; i++)
+		handles[i % 2][i / 2] = must_open(clients[i % 2], "pub/x", WIRE_ACCESS_READ);
+	remove_it();
+	expect_in_groups(3);
+	child = must_fork(clients[0]);
+	expect_in_groups(3);
+	/* From both ends and from the middle. */
+	for (unsigned i = 0; i < 5; i++) {
+		expect_bytes(SIZE, SIZE, SIZE);
+		must_close(clients[0], handles[0][i]);
+		must_close(clients[1], handles[1][i * 3 % 5]);
+	}
+	expect_bytes(SIZE, SIZE, 0);
+	ck_assert_uint_eq(inproc_used(&t, UID_B, LIMIT_SEGMENTS), 1);
+	client_free(child);
+	inproc_settle(&t);
+	expect_bytes(SIZE, 0, 0);
+	client_free(clients[0]);
+	client_free(clients[1]);
+}
+END_TEST
+
+/* Removing does not make room for more of them. */
+START_TEST(counted_as_segments_of_their_holders)
+{
+	ck_assert_int_eq(inproc_reload(&t, "[limits]\nmax_segments = 2\n"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		create_open_to_all();
+		remove_it();
+	}
+	ck_assert_uint_eq(inproc_used(&t, UID_A, LIMIT_SEGMENTS), 2);
+	ck_assert_uint_eq(create(owner, "pub/x", &(struct wire_create_item){.n_bytes = 1}, &(struct granted){}),
+			  WIRE_STATUS_QUOTA);
+	ck_assert_uint_eq(owner->refusal.rule, WIRE_RULE_SEGMENTS);
 }
 END_TEST
 
@@ -206,6 +262,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, owner_pays_as_a_holder);
 	tcase_add_test(tcase, each_user_pays_once);
 	tcase_add_test(tcase, forked_holds_pay_no_more_and_no_longer);
+	tcase_add_test(tcase, many_holds_of_many_users);
+	tcase_add_test(tcase, counted_as_segments_of_their_holders);
 	tcase_add_test(tcase, charged_beyond_the_limit);
 	tcase_add_test(tcase, replaced_is_an_orphan);
 	tcase_add_test(tcase, nobody_opens_an_orphan);

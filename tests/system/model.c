@@ -92,12 +92,13 @@ uint64_t model_used(const struct model *m, uint32_t uid, enum wire_rule rule)
 		const struct model_segment *s = &m->segments[i];
 		unsigned n_holds = holds_of_uid(m, s, uid);
 		bool owns = has_name(s) && s->uid == uid;
+		bool pays = owns || (s->state == WIRE_STATE_ORPHANED && n_holds > 0);
 
 		if (rule == WIRE_RULE_HOLDS)
 			n += n_holds;
 		else if (rule == WIRE_RULE_SEGMENTS)
-			n += owns;
-		else if (owns || (s->state == WIRE_STATE_ORPHANED && n_holds > 0))
+			n += pays;
+		else if (pays)
 			n += pages(s->max_bytes);
 	}
 	return n;

@@ -345,7 +345,7 @@ START_TEST(test_orphans_are_their_holders)
 	struct raw *a, *b, *b2;
 	struct grant g, h, h2;
 
-	broker_start(&broker, "[limits]\nmax_bytes = 8K\nmax_segments = 1\n");
+	broker_start(&broker, "[limits]\nmax_bytes = 8K\nmax_segments = 1\n[uid 60002]\nmax_segments = 2\n");
 	a = raw_new(broker.socket, &USER_A);
 	b = raw_new(broker.socket, &USER_B);
 	b2 = raw_new(broker.socket, &USER_B);

@@ -180,7 +180,7 @@ static void expect_usage(int i)
 	struct raw *r = clients[i].r;
 	bool segments;
 
-	segments = model_used(&model, uid, WIRE_RULE_SEGMENTS) == MODEL_MAX_SEGMENTS;
+	segments = model_used(&model, uid, WIRE_RULE_SEGMENTS) >= MODEL_MAX_SEGMENTS;
 	if (ask_create(r, "~/usage", &item, NULL, NULL) != WIRE_STATUS_QUOTA)
 		disagree("there is room for a GiB");
 	if (r->refusal.rule != (segments ? WIRE_RULE_SEGMENTS : WIRE_RULE_BYTES) ||
