@@ -72,8 +72,9 @@ static const struct limit_default limit_defaults[LIMIT_N] = {
 /* Connections that give up holds through shared memory; each costs a page and a map. */
 #define DEFAULT_RELEASES_MAX 4096u
 
-/* Requests taken from one connection before the others have their turn. */
+/* Requests taken from one connection before the others have their turn, and how long in sum: a batch is much work. */
 #define DEFAULT_PEER_BUDGET 32u
+#define DEFAULT_PEER_BUDGET_BYTES 8192u
 
 /* Steps of long work (a session with ten thousand holds) between two looks at the clients. */
 #define DEFAULT_SLICE_STEPS 64u

@@ -147,8 +147,8 @@ static void peer_handle(struct peer *p, struct scm_message *m)
 	scm_message_close(m);
 }
 
-/* Receives and serves one packet: true if there may be another. */
-static bool peer_receive(struct peer *p)
+/* Receives and serves one packet, whose length is added to @n_bytes: true if there may be another. */
+static bool peer_receive(struct peer *p, size_t *n_bytes)
 {
 	struct scm_message m;
 	int r;
@@ -158,6 +158,7 @@ static bool peer_receive(struct peer *p)
 	r = scm_recv(p->fd, &m, MSG_DONTWAIT);
 	switch (r) {
 	case 0:
+		*n_bytes += m.n_data;
 		peer_handle(p, &m);
 		return true;
 	case -EAGAIN:
@@ -185,11 +186,13 @@ static bool peer_receive(struct peer *p)
 	}
 }
 
-static unsigned peer_read(struct peer *p, unsigned budget)
+static unsigned peer_read(struct peer *p, unsigned budget, size_t n_bytes_max)
 {
+	size_t n_bytes = 0;
 	unsigned n = 0;
 
-	while (n < budget && p->reading && !session_doomed(p->session) && peer_receive(p))
+	while (n < budget && n_bytes < n_bytes_max && p->reading && !session_doomed(p->session) &&
+	       peer_receive(p, &n_bytes))
 		n++;
 	return n;
 }
@@ -200,7 +203,7 @@ static unsigned peer_read(struct peer *p, unsigned budget)
  */
 static void peer_read_turn(struct peer *p)
 {
-	unsigned n = peer_read(p, p->bursty ? DEFAULT_PEER_BUDGET : 1);
+	unsigned n = peer_read(p, p->bursty ? DEFAULT_PEER_BUDGET : 1, DEFAULT_PEER_BUDGET_BYTES);
 
 	if (p->bursty)
 		p->bursty = n > 1;
@@ -232,7 +235,7 @@ static void peer_on_life(uv_poll_t *poll, int status _unused_, int events _unuse
 
 	if (!p->session)
 		return;
-	peer_read(p, 2 * DEFAULT_PEER_BUDGET);
+	peer_read(p, 2 * DEFAULT_PEER_BUDGET, SIZE_MAX);
 	session_end(p->session);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "daemon/peer.h"
 #include "tests/lib/fdcheck.h"
 #include "tests/lib/inproc.h"
 #include "tests/lib/suite.h"
@@ -49,6 +50,30 @@ START_TEST(others_are_served_in_between)
 	inproc_settle(&t);
 	ck_assert_uint_eq(t.b->sessions.n, 1);
 	ck_assert_uint_eq(t.b->segments.by_id.n_nodes, 0);
+}
+END_TEST
+
+/* Of one who sends many at once, too. */
+START_TEST(batches_have_a_turn_each)
+{
+	const uint64_t before = t.b->registry.header->next_generation;
+	const struct wire_create_item item = create_item(4096);
+	struct codec_writer w;
+
+	client_session(small)->peer->bursty = true;
+	for (unsigned i = 0; i < 4; i++) {
+		request_begin(small, &w);
+		codec_put(&w, &(struct wire_batch){.count = 250}, sizeof(struct wire_batch));
+		for (unsigned k = 0; k < 250; k++)
+			codec_put_create(&w, &item, "pub/1", 5, NULL, 0);
+		request_end(small, &w, WIRE_CREATE, 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		broker_step(t.b, false);
+		ck_assert_int_eq(client_look(small), CLIENT_PACKET);
+		ck_assert_int_eq(client_look(small), CLIENT_NOTHING);
+	}
+	ck_assert_uint_eq(t.b->registry.header->next_generation, before);
 }
 END_TEST
 
@@ -137,6 +162,7 @@ static Suite *make_suite(void)
 	fdcheck_add(tcase);
 	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, others_are_served_in_between);
+	tcase_add_test(tcase, batches_have_a_turn_each);
 	tcase_add_test(tcase, what_others_hold_stays);
 	tcase_add_test(tcase, late_opener_is_in_time);
 	tcase_add_test(tcase, two_ends_share_the_time);
