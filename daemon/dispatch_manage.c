@@ -163,24 +163,30 @@ static struct hold *manage_hold(struct request *rq, const struct codec_target *t
 	return target->target->by == WIRE_BY_HANDLE ? hold_find(rq->b, rq->session, target->target->handle) : NULL;
 }
 
+/* Who holds it writable may; without a hold, who could, and of what is to be published that is the owner alone. */
+static bool grow_may(const struct segment *s, const struct hold *hold, const struct peercred *cred)
+{
+	if (hold)
+		return hold->rec->state == WIRE_ACCESS_WRITE;
+	if (s->rec->sharing == WIRE_SHARING_PUBLISH)
+		return access_is_owner(s, cred);
+	return access_to(s, cred) == WIRE_ACCESS_WRITE;
+}
+
 void handle_grow(struct request *rq)
 {
 	const struct wire_grow *grow = rq->packet->body;
 	struct wire_refusal refusal = {};
 	struct codec_target target;
-	const struct hold *hold;
 	struct segment *s;
 	uint32_t status;
-	uint8_t access;
 
 	codec_read_target(rq->packet, &target);
 	s = request_target(rq, &target, &status);
-	if (s) {
-		hold = manage_hold(rq, &target);
-		access = hold ? (uint8_t)hold->rec->state : access_to(s, &rq->session->cred);
-		status = access == WIRE_ACCESS_WRITE ? segment_grow(rq->b, s, rq->session, grow->n_bytes, &refusal)
-						     : manage_refuse(s, WIRE_RULE_MODE, &refusal);
-	}
+	if (s && grow_may(s, manage_hold(rq, &target), &rq->session->cred))
+		status = segment_grow(rq->b, s, rq->session, grow->n_bytes, &refusal);
+	else if (s)
+		status = manage_refuse(s, WIRE_RULE_MODE, &refusal);
 	if (status == WIRE_STATUS_OK) {
 		const struct wire_sizes sizes = {.n_bytes = s->rec->n_bytes, .max_bytes = s->rec->max_bytes};
 

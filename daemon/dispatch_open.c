@@ -138,7 +138,9 @@ static void create_one(struct request *rq, const struct codec_create *create, st
 	if (result->status != WIRE_STATUS_OK)
 		return;
 	existing = segment_find_name(rq->b, name, spec.name_len);
-	if (!existing && !access_may_create(rq->b, &session->cred, name, spec.name_len)) {
+	/* Where somebody may not create anyway, he is not told whether the name is taken. */
+	if (!(existing && create->item->flags & (WIRE_CREATE_OR_OPEN | WIRE_CREATE_REPLACE)) &&
+	    !access_may_create(rq->b, &session->cred, name, spec.name_len)) {
 		result->status = WIRE_STATUS_ACCESS;
 		result->refusal = (struct wire_refusal){.uid = session->cred.uid, .rule = WIRE_RULE_NAMESPACE};
 		return;

@@ -91,15 +91,21 @@ static bool outflow_ask(struct peer *p)
 	return true;
 }
 
+static bool outflow_fits_total(const struct broker *b, unsigned n_fds)
+{
+	const struct quota *q = &b->quota;
+	/* Half of what the kernel allows this uid: other processes may share it. */
+	uint64_t total = MIN(q->total.max[LIMIT_FDS_IN_FLIGHT], (uint64_t)MAX(b->n_fds_max / 2, SCM_FDS_MAX));
+
+	return q->used[LIMIT_FDS_IN_FLIGHT] + n_fds <= total;
+}
+
 static bool outflow_fits_user(const struct peer *p, unsigned n_fds)
 {
 	const struct session *s = p->session;
-	const struct quota *q = &p->b->quota;
-	/* Half of what the kernel allows this uid: other processes may share it. */
-	uint64_t total = MIN(q->total.max[LIMIT_FDS_IN_FLIGHT], (uint64_t)MAX(p->b->n_fds_max / 2, SCM_FDS_MAX));
 
 	return s->user->used[LIMIT_FDS_IN_FLIGHT] + n_fds <= s->limits.max[LIMIT_FDS_IN_FLIGHT] &&
-	       q->used[LIMIT_FDS_IN_FLIGHT] + n_fds <= total;
+	       outflow_fits_total(p->b, n_fds);
 }
 
 /*
@@ -127,6 +133,9 @@ bool outflow_admit(struct peer *p, unsigned n_fds)
 	outflow_sweep(&p->b->outflow, p, n_fds);
 	/* A user with nothing in flight gets any one reply, whatever the limit: else it would never come. */
 	if (outflow_fits_user(p, n_fds) || p->session->user->used[LIMIT_FDS_IN_FLIGHT] == 0)
+		return true;
+	/* Nor shall deaf connections of a user silence his others: each gets a single descriptor at a time. */
+	if (n_fds == 1 && !p->flight_charge.user && outflow_fits_total(p->b, n_fds))
 		return true;
 	outflow_retry(p);
 	return false;

@@ -25,7 +25,7 @@ struct hold;
 struct user {
 	uid_t uid;
 	unsigned n_refs;
-	uint64_t stamp; /* id of the orphan last charged to this user: see hold_charge_orphan() */
+	uint64_t stamp;		/* id of the orphan last charged to this user: see hold_charge_orphan() */
 	struct hold *last_hold; /* of that orphan, while it is being charged */
 	uint64_t used[LIMIT_ACCOUNTS_N];
 	UT_hash_handle hh;

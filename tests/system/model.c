@@ -381,7 +381,7 @@ uint32_t model_create(struct model *m, int session, const char *name, const stru
 	struct model_segment *existing = model_find(m, name);
 
 	*ret_created = true;
-	if (!existing && !may_create(who, name))
+	if (!(existing && item->flags & (WIRE_CREATE_OR_OPEN | WIRE_CREATE_REPLACE)) && !may_create(who, name))
 		return no_access(m, WIRE_RULE_NAMESPACE);
 	if (!existing)
 		return create_new(m, session, name, item, ret_segment, ret_hold);
@@ -433,9 +433,18 @@ uint32_t model_publish(struct model *m, int session, struct model_segment *s, bo
 uint32_t model_grow(struct model *m, int session, struct model_segment *s, const struct model_hold *hold,
 		    uint64_t n_bytes)
 {
+	const struct identity *who = m->sessions[session].who;
+	bool may;
+
 	if (!s)
 		return WIRE_STATUS_NOT_FOUND;
-	if ((hold ? hold->access : most_access(s, m->sessions[session].who)) != WIRE_ACCESS_WRITE)
+	if (hold)
+		may = hold->access == WIRE_ACCESS_WRITE;
+	else if (s->sharing == WIRE_SHARING_PUBLISH)
+		may = s->uid == who->uid;
+	else
+		may = most_access(s, who) == WIRE_ACCESS_WRITE;
+	if (!may)
 		return no_access(m, WIRE_RULE_MODE);
 	if (n_bytes < s->n_bytes || n_bytes > s->max_bytes)
 		return refuse(m, WIRE_STATUS_SIZE, 0, s->n_bytes, s->max_bytes);

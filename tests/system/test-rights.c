@@ -84,6 +84,8 @@ START_TEST(test_home)
 	expect_rule(b, open_as(b, name, WIRE_ACCESS_READ), WIRE_RULE_MODE);
 	ck_assert_uint_eq(open_as(b, "~/mine", WIRE_ACCESS_READ), WIRE_STATUS_NOT_FOUND);
 
+	/* Whether it is taken or not. */
+	expect_rule(b, create(b, name, 0600, NULL), WIRE_RULE_NAMESPACE);
 	snprintf(name, sizeof(name), "u/%u/yours", UID_A);
 	expect_rule(b, create(b, name, 0600, NULL), WIRE_RULE_NAMESPACE);
 	/* Nor a name that looks like the other's, or no uid at all. */
