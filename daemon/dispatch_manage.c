@@ -2,7 +2,9 @@
 
 /* REMOVE, PUBLISH, GROW and GRANT: what changes a segment that is there. */
 
+#include <assert.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "common/cleanup.h"
 #include "daemon/access.h"
@@ -60,6 +62,8 @@ void handle_remove(struct request *rq)
  */
 struct freeze {
 	uv_work_t work;
+	struct freeze *next; /* of the same user: one at a time, so that nobody takes all the threads */
+	struct user *user;
 	struct broker *b;
 	uint64_t session_id, segment_id, cookie;
 	int fd;
@@ -84,9 +88,8 @@ static struct session *freeze_session(const struct freeze *f)
 	return NULL;
 }
 
-static void freeze_done(uv_work_t *work, int status _unused_)
+static void freeze_answer(struct freeze *f)
 {
-	struct freeze *f = work->data;
 	struct segment *s = segment_find_id(f->b, f->segment_id);
 	struct session *session = freeze_session(f);
 	const struct wire_header h = {.opcode = WIRE_PUBLISH, .cookie = f->cookie};
@@ -99,6 +102,7 @@ static void freeze_done(uv_work_t *work, int status _unused_)
 		verdict = segment_published(f->b, s, f->sealed, true);
 	}
 	reaper_take(&f->b->reaper, f->fd, UINT64_MAX);
+	quota_user_unref(&f->b->quota, f->user);
 	free(f);
 	if (!session)
 		return;
@@ -107,6 +111,23 @@ static void freeze_done(uv_work_t *work, int status _unused_)
 		request_reply(&rq, NULL, NULL, 0);
 	else
 		request_refuse(&rq, verdict, NULL);
+}
+
+/* Begins the user's next one; those whose segment has gone meanwhile need no thread. */
+static void freeze_done(uv_work_t *work, int status _unused_)
+{
+	struct freeze *f = work->data;
+	struct broker *b = f->b;
+	struct user *user = quota_user_ref(f->user);
+
+	do {
+		LL_DELETE(user->freezes, f);
+		freeze_answer(f);
+		f = user->freezes;
+	} while (f && !segment_find_id(b, f->segment_id));
+	if (f && uv_queue_work(&b->loop, &f->work, freeze_work, freeze_done) < 0)
+		assert(!"the first could be queued");
+	quota_user_unref(&b->quota, user);
 }
 
 static uint32_t publish_frozen(struct request *rq, struct segment *s)
@@ -122,10 +143,13 @@ static uint32_t publish_frozen(struct request *rq, struct segment *s)
 	f->cookie = rq->packet->header->cookie;
 	if (fd_dup(s->fd, &f->fd) < 0)
 		return WIRE_STATUS_NO_FDS;
-	if (uv_queue_work(&rq->b->loop, &f->work, freeze_work, freeze_done) < 0) {
+	f->user = rq->session->user;
+	if (!f->user->freezes && uv_queue_work(&rq->b->loop, &f->work, freeze_work, freeze_done) < 0) {
 		fd_close(f->fd);
 		return WIRE_STATUS_INTERNAL;
 	}
+	quota_user_ref(f->user);
+	LL_APPEND(f->user->freezes, f);
 	s->sealing = true;
 	(void)TAKE_PTR(f);
 	return WIRE_STATUS_OK;

@@ -20,6 +20,7 @@ struct limits {
 	uint8_t scope[LIMIT_N];
 };
 
+struct freeze;
 struct hold;
 
 struct user {
@@ -27,6 +28,7 @@ struct user {
 	unsigned n_refs;
 	uint64_t stamp;		/* id of the orphan last charged to this user: see hold_charge_orphan() */
 	struct hold *last_hold; /* of that orphan, while it is being charged */
+	struct freeze *freezes; /* asked for; the first of them is under way */
 	uint64_t used[LIMIT_ACCOUNTS_N];
 	UT_hash_handle hh;
 };

@@ -86,6 +86,43 @@ START_TEST(freeze_leaves_none)
 }
 END_TEST
 
+static int gate[2];
+
+static void wait_at_the_gate(uv_work_t *work _unused_)
+{
+	char c;
+
+	(void)!read(gate[0], &c, 1);
+}
+
+/* One user does not take all the threads: his next one begins when the first is done. */
+START_TEST(one_at_a_time)
+{
+	struct wire_create_item item = create_item(4096);
+	uv_work_t waiting[4];
+	struct granted g[4];
+	uint64_t cookies[4];
+	char name[] = "pub/0";
+
+	ck_assert_int_eq(pipe2(gate, O_CLOEXEC), 0);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(uv_queue_work(&t.b->loop, &waiting[i], wait_at_the_gate, NULL), 0);
+	item.sharing = WIRE_SHARING_PUBLISH;
+	for (unsigned i = 0; i < 4; i++, name[4]++)
+		ck_assert_uint_eq(create(creator, name, &item, &g[i]), WIRE_STATUS_OK);
+	for (unsigned i = 0; i < 4; i++)
+		cookies[i] = send_publish(creator, g[i].handle, true);
+	must_close(creator, g[1].handle);
+	ck_assert_uint_eq(t.b->loop.active_reqs.count, 4 + 1);
+	gate[1] = fd_close(gate[1]);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(client_reply(creator, cookies[i]),
+				  i == 1 ? WIRE_STATUS_NOT_FOUND : WIRE_STATUS_OK);
+	wait_for_pool();
+	gate[0] = fd_close(gate[0]);
+}
+END_TEST
+
 START_TEST(busy_while_mapped_writable)
 {
 	void *map;
@@ -232,6 +269,7 @@ static Suite *make_suite(void)
 	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, publish_leaves_one_writer);
 	tcase_add_test(tcase, freeze_leaves_none);
+	tcase_add_test(tcase, one_at_a_time);
 	tcase_add_test(tcase, busy_while_mapped_writable);
 	tcase_add_test(tcase, creator_sealed_it_himself);
 	tcase_add_test(tcase, second_publish_meanwhile);
