@@ -7,7 +7,6 @@ include tests/facts/local.mk
 include tests/unit/local.mk
 include tests/inproc/local.mk
 include tests/system/local.mk
-include tests/fault/local.mk
 include tests/fuzz/local.mk
 include tests/lint/local.mk
 
