@@ -40,6 +40,20 @@ int fd_dup(int fd, int *ret_fd)
 	return 0;
 }
 
+int fd_fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_PATH | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+
+	fd_close(fd);
+	return 0;
+}
+
 static int change_flag(int fd, int get, int set, int flag, bool on)
 {
 	int flags, wanted;

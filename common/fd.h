@@ -22,6 +22,13 @@ void fd_close_many(int *fds, unsigned n_fds);
 /* A close-on-exec copy of @fd, numbered 3 or higher, in @ret_fd. Returns 0 or a negative errno. */
 int fd_dup(int fd, int *ret_fd) _must_check_;
 
+/*
+ * Makes sure that 0, 1 and 2 are in use. Where one was closed, the next descriptor that this process opens would become
+ * it: words for the user would go into it, and libuv refuses to close it. What takes its place refuses to be used, as if
+ * it were closed. To be called first. Returns 0 or a negative errno.
+ */
+int fd_fill_stdio(void) _must_check_;
+
 int fd_set_nonblock(int fd, bool on) _must_check_;
 int fd_set_cloexec(int fd, bool on) _must_check_;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "common/fd.h"
 #include "daemon/broker.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -54,6 +55,11 @@ int main(int argc, char **argv)
 
 	/* Nobody who stops reading our words may end us. */
 	signal(SIGPIPE, SIG_IGN);
+	r = fd_fill_stdio();
+	if (r < 0) {
+		log_error("cannot open /dev/null: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
 	n = main_listen_fds(listen_fds);
 	if (n < 0) {
 		log_error("socket activation: %s", strerror(-n));

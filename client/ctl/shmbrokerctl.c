@@ -4,16 +4,15 @@
  */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client/ctl/columns.h"
 #include "client/ctl/ctl.h"
+#include "common/fd.h"
 
 static const struct verb {
 	const char *name;
@@ -275,23 +274,6 @@ static int run_verb(const struct options *options, char **args, int n_args)
 	return status;
 }
 
-/*
- * A descriptor below 3 that is closed would become the connection's, and output meant for the user would go to the
- * broker. What takes its place here refuses to be used, as if it were closed.
- */
-static int keep_stdio_apart(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_PATH | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return fail_errno(-errno, "cannot open /dev/null");
-	(void)close(fd);
-	return 0;
-}
-
 /* What was printed must also have arrived. */
 static int close_stdout(int status)
 {
@@ -307,12 +289,13 @@ static int close_stdout(int status)
 int main(int argc, char **argv)
 {
 	struct options options = {.lifetime = SHMB_LIFETIME_PERSISTENT};
-	int status;
+	int r, status;
 
 	(void)setlocale(LC_ALL, "");
-	status = keep_stdio_apart();
-	if (status == 0)
-		status = options_parse(argc, argv, &options);
+	r = fd_fill_stdio();
+	if (r < 0)
+		return fail_errno(r, "cannot open /dev/null");
+	status = options_parse(argc, argv, &options);
 	if (status != 0)
 		return status;
 

@@ -55,7 +55,8 @@ start_daemon()
 		max_segments = 50
 	CONFIG
 	mkfifo "$dir/words"
-	"$SHMBROKERD" --socket "$SHMBROKER_SOCKET" --config "$dir/config" 2>"$dir/words" &
+	# Without standard input and output, as some service managers start it: its end in test_end says whether it minds.
+	"$SHMBROKERD" --socket "$SHMBROKER_SOCKET" --config "$dir/config" <&- >&- 2>"$dir/words" &
 	daemon=$!
 	exec 3<"$dir/words"
 	while read -r line <&3; do

@@ -49,6 +49,27 @@ START_TEST(dup_is_close_on_exec_and_no_standard_stream)
 }
 END_TEST
 
+START_TEST(closed_standard_streams_are_filled)
+{
+	int saved = dup(STDIN_FILENO), n_open;
+	char c;
+
+	ck_assert_int_ge(saved, 0);
+	fd_close(STDIN_FILENO);
+	ck_assert_int_eq(fd_fill_stdio(), 0);
+	ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(read(STDIN_FILENO, &c, 1), -1);
+	ck_assert_int_eq(errno, EBADF);
+	ck_assert_int_eq(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+	fd_close(saved);
+
+	/* Nothing to do: nothing is left open. */
+	n_open = fd_count_open();
+	ck_assert_int_eq(fd_fill_stdio(), 0);
+	ck_assert_int_eq(fd_count_open(), n_open);
+}
+END_TEST
+
 START_TEST(dup_of_nothing_writes_nothing)
 {
 	int copy = 77;
@@ -116,6 +137,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, close_returns_minus_one_and_keeps_errno);
 	tcase_add_test(tcase, close_many_skips_what_was_taken);
 	tcase_add_test(tcase, dup_is_close_on_exec_and_no_standard_stream);
+	tcase_add_test(tcase, closed_standard_streams_are_filled);
 	tcase_add_test(tcase, dup_of_nothing_writes_nothing);
 	tcase_add_test(tcase, flags_go_on_and_off);
 	tcase_add_test(tcase, count_counts);
