@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <dirent.h>
 #include <errno.h>
-#include <glob.h>
 #include <ini.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,8 +158,8 @@ static int config_section_namespace(struct config_parser *p, const char *prefix)
 
 	if (len < 2 || prefix[len - 1] != '/' || name_check_prefix(prefix, len) != 0)
 		return config_fail(p, "\"%s\" is not a prefix of names that ends with a slash", prefix);
-	if (strncmp(prefix, "u/", 2) == 0)
-		return config_fail(p, "\"u/\" belongs to its users and cannot be given away");
+	if (strncmp(prefix, "u/", 2) == 0 || strncmp(prefix, "~/", 2) == 0)
+		return config_fail(p, "\"%.2s\" belongs to its users and cannot be given away", prefix);
 	p->space = config_namespace_add(p->config, prefix);
 	return p->space ? 0 : config_fail(p, "out of memory");
 }
@@ -339,11 +340,46 @@ static int config_read(struct config *config, const char *path, bool must_exist,
 	return p.r;
 }
 
+static int config_is_part(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return entry->d_name[0] != '.' && dot && strcmp(dot, ".conf") == 0;
+}
+
+static int config_by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The files of the folder beside @path, if there is one. */
+static int config_read_parts(struct config *config, const char *path, char *reterr, size_t n_reterr)
+{
+	char folder[PATH_MAX], part[PATH_MAX + NAME_MAX + 2];
+	struct dirent **entries;
+	int n, r = 0;
+
+	snprintf(folder, sizeof(folder), "%s.d", path);
+	n = scandir(folder, &entries, config_is_part, config_by_name);
+	if (n < 0) {
+		r = errno == ENOENT ? 0 : -errno;
+		if (r < 0)
+			snprintf(reterr, n_reterr, "%s: %s", folder, strerror(-r));
+		return r;
+	}
+	for (int i = 0; i < n; i++) {
+		snprintf(part, sizeof(part), "%s/%s", folder, entries[i]->d_name);
+		if (r == 0)
+			r = config_read(config, part, true, reterr, n_reterr);
+		free(entries[i]);
+	}
+	free(entries);
+	return r;
+}
+
 int config_load(const char *path, bool must_exist, struct config **ret_config, char *reterr, size_t n_reterr)
 {
-	_cleanup_free_ char *pattern = NULL;
 	struct config *config;
-	glob_t files;
 	int r;
 
 	r = config_new(&config);
@@ -352,11 +388,8 @@ int config_load(const char *path, bool must_exist, struct config **ret_config, c
 		return r;
 	}
 	r = config_read(config, path, must_exist, reterr, n_reterr);
-	if (r == 0 && asprintf(&pattern, "%s.d/*.conf", path) > 0 && glob(pattern, 0, NULL, &files) == 0) {
-		for (size_t i = 0; i < files.gl_pathc && r == 0; i++)
-			r = config_read(config, files.gl_pathv[i], true, reterr, n_reterr);
-		globfree(&files);
-	}
+	if (r == 0)
+		r = config_read_parts(config, path, reterr, n_reterr);
 	if (r < 0) {
 		config_free(config);
 		return r;

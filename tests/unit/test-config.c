@@ -184,6 +184,7 @@ START_TEST(mistakes_in_names)
 	expect_mistake("[namespace a//]\n", 1, "not a prefix");
 	expect_mistake("[namespace u/1000/]\n", 1, "cannot be given away");
 	expect_mistake("[namespace u/]\n", 1, "cannot be given away");
+	expect_mistake("[namespace ~/]\n", 1, "cannot be given away");
 	expect_mistake("[namespace a/]\nmax_holds = 1\n", 2, "unknown key");
 	expect_mistake("[uid 1]\nsticky = yes\n", 2, "unknown key");
 }
@@ -295,6 +296,20 @@ START_TEST(folder_is_no_file)
 }
 END_TEST
 
+/* Limits that are there and cannot be read must not be done without. */
+START_TEST(folder_of_parts_that_cannot_be_read)
+{
+	ck_assert_int_eq(rmdir(parts), 0);
+	write_bytes(parts, "", 0);
+	ck_assert_int_eq(load("[limits]\n"), -ENOTDIR);
+	ck_assert_msg(strstr(why, parts), "%s", why);
+	ck_assert_ptr_null(config);
+	ck_assert_int_eq(unlink(parts), 0);
+	ck_assert_int_eq(load("[limits]\n"), 0);
+	ck_assert_int_eq(mkdir(parts, 0700), 0);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("config");
@@ -317,6 +332,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, each_file_begins_outside_of_sections);
 	tcase_add_test(tcase, missing_file);
 	tcase_add_test(tcase, folder_is_no_file);
+	tcase_add_test(tcase, folder_of_parts_that_cannot_be_read);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
