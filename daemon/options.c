@@ -32,12 +32,14 @@ static void options_help(void)
 	       "See shmbrokerd(8), shmbrokerd.conf(5), shmbrokerctl(1).\n");
 }
 
-/* The default socket; its directory is made, since nobody else does when no service manager is about. */
+/*
+ * The default socket; its directory is made, since nobody else does when no service manager is about. Where that does not
+ * succeed, the one who wants to listen there says so.
+ */
 static int options_default_socket(struct options *options)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char *path, *slash;
-	int r;
 
 	if (geteuid() == 0)
 		path = strdup(DEFAULT_SYSTEM_SOCKET);
@@ -52,10 +54,8 @@ static int options_default_socket(struct options *options)
 	options->default_path = path;
 	slash = strrchr(path, '/');
 	*slash = '\0';
-	r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	(void)mkdir(path, 0755);
 	*slash = '/';
-	if (r < 0)
-		return r;
 	options->socket_paths[0] = path;
 	return 0;
 }
