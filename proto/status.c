@@ -235,8 +235,39 @@ static void add_size(struct text *t, const struct wire_refusal *refusal)
 {
 	char used[32], limit[32];
 
-	add(t, "it has %s and room for %s, which is less than asked; ask for less, or create it anew with more",
-	    format_size(used, sizeof(used), refusal->used), format_size(limit, sizeof(limit), refusal->limit));
+	(void)format_size(used, sizeof(used), refusal->used);
+	(void)format_size(limit, sizeof(limit), refusal->limit);
+	if (refusal->used == refusal->limit)
+		add(t, "it has %s, and no room to grow; ask for what fits, or create it anew", used);
+	else
+		add(t, "it has %s, and can only grow, up to %s; ask for what fits, or create it anew", used, limit);
+}
+
+static void add_invalid(struct text *t, const struct wire_refusal *refusal)
+{
+	switch (refusal->used) {
+	case WIRE_FIELD_SIZE:
+		add(t, "a segment has at least one byte");
+		break;
+	case WIRE_FIELD_MAX_SIZE:
+		add(t, "the max_size is less than the size");
+		break;
+	case WIRE_FIELD_LABEL:
+		add(t, "the label is too long, or not UTF-8, or has control characters in it");
+		break;
+	default:
+		add(t, "the %s makes no sense here", field_name(refusal->used));
+		break;
+	}
+}
+
+/* The figures are not known where the kernel refused to make one more. */
+static void add_fds(struct text *t, const struct wire_refusal *refusal)
+{
+	add(t, "the broker has no descriptors left");
+	if (refusal->limit > 0)
+		add(t, " of its %" PRIu64, refusal->limit);
+	add(t, "; raise LimitNOFILE= of its service");
 }
 
 static void add_name_fault(struct text *t, const char *name, size_t name_len)
@@ -283,14 +314,13 @@ static void add_sentence(struct text *t, uint32_t status, const struct wire_refu
 		add_limit(t, refusal);
 		break;
 	case WIRE_STATUS_INVALID:
-		add(t, "the %s makes no sense here", field_name(refusal->used));
+		add_invalid(t, refusal);
 		break;
 	case WIRE_STATUS_NAME:
 		add_name_fault(t, name, name_len);
 		break;
 	case WIRE_STATUS_NO_FDS:
-		add(t, "the broker has %" PRIu64 " of %" PRIu64 " descriptors; raise LimitNOFILE= of its service",
-		    refusal->used, refusal->limit);
+		add_fds(t, refusal);
 		break;
 	case WIRE_STATUS_OWNER:
 		add(t, "it belongs to uid %" PRIu32 ", not to the expected owner", refusal->uid);

@@ -125,11 +125,21 @@ START_TEST(other_figures)
 	struct wire_refusal refusal = {.used = WIRE_FIELD_TIMEOUT, .limit = 20000};
 
 	ck_assert_str_eq(sentence(WIRE_STATUS_INVALID, refusal, NULL), "the timeout makes no sense here");
-	refusal.used = 19990;
-	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_NO_FDS, refusal, NULL), "19990 of 20000"));
+	refusal.used = WIRE_FIELD_SIZE;
+	ck_assert_str_eq(sentence(WIRE_STATUS_INVALID, refusal, NULL), "a segment has at least one byte");
+	refusal.used = WIRE_FIELD_MAX_SIZE;
+	ck_assert_str_eq(sentence(WIRE_STATUS_INVALID, refusal, NULL), "the max_size is less than the size");
+	refusal.used = WIRE_FIELD_LABEL;
+	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_INVALID, refusal, NULL), "the label is too long, or"));
+	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_NO_FDS, refusal, NULL), "no descriptors left of its 20000;"));
+	refusal.limit = 0;
+	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_NO_FDS, refusal, NULL), "no descriptors left; raise"));
 	refusal.used = 4096;
 	refusal.limit = 8192;
-	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_SIZE, refusal, NULL), "4.0 KiB and room for 8.0 KiB"));
+	ck_assert_ptr_nonnull(
+		strstr(sentence(WIRE_STATUS_SIZE, refusal, NULL), "has 4.0 KiB, and can only grow, up to 8.0"));
+	refusal.limit = 4096;
+	ck_assert_ptr_nonnull(strstr(sentence(WIRE_STATUS_SIZE, refusal, NULL), "has 4.0 KiB, and no room to grow;"));
 	ck_assert_str_eq(sentence(WIRE_STATUS_NAME, refusal, "x//y"),
 			 "\"x//y\": the name has an empty level, or \".\" or \"..\" as one");
 	ck_assert_ptr_nonnull(strstr(sentence(4711, refusal, NULL), "4711"));
