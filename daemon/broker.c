@@ -107,6 +107,9 @@ static int broker_make_tables(struct broker *b)
 		r = tokens_init(b);
 	if (r == 0 && getrandom(b->hash_key, sizeof(b->hash_key), 0) != sizeof(b->hash_key))
 		r = -EIO;
+	if (r == 0 && getrandom(&b->hash_factor, sizeof(b->hash_factor), 0) != sizeof(b->hash_factor))
+		r = -EIO;
+	b->hash_factor |= 1;
 	return r;
 }
 

@@ -50,10 +50,11 @@ struct broker {
 	struct outflow outflow;
 	struct releases_watch releases;
 	struct listeners listeners;
-	int notify_fd;	    /* -1: nobody wants to be notified */
-	uint32_t n_fds_max; /* RLIMIT_NOFILE */
-	uid_t uid;	    /* the daemon's own */
-	uint8_t hash_key[16];
+	int notify_fd;	      /* -1: nobody wants to be notified */
+	uint32_t n_fds_max;   /* RLIMIT_NOFILE */
+	uid_t uid;	      /* the daemon's own */
+	uint8_t hash_key[16]; /* of names */
+	uint64_t hash_factor; /* of ids and handles; odd */
 	bool stopping;
 	/* One packet in and one out at a time; never both by two requests. */
 	alignas(8) uint8_t rx[WIRE_PACKET_MAX];

@@ -6,10 +6,21 @@
 #include "daemon/clock.h"
 #include "daemon/hold.h"
 
-/* Slots and handles are ours, given out one after the other: nobody can aim them. */
+/* A client chooses which handles it keeps, so that a bucket could be aimed at if it knew the factor. */
 static uint32_t hold_hash(const struct session *session, uint32_t handle)
 {
-	return (uint32_t)(((uint64_t)session->slot << 32 | handle) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+	return (uint32_t)(((uint64_t)session->slot << 32 | handle) * session->b->hash_factor >> 32);
+}
+
+/* After four thousand million they begin anew, and those still in use are passed over. */
+static uint32_t hold_next_handle(struct broker *b, struct session *session)
+{
+	uint32_t handle;
+
+	do {
+		handle = session->rec->next_handle++;
+	} while (handle == 0 || hold_find(b, session, handle));
+	return handle;
 }
 
 uint32_t hold_new(struct broker *b, struct session *session, struct segment *segment, uint8_t access, uint32_t flags,
@@ -23,8 +34,16 @@ uint32_t hold_new(struct broker *b, struct session *session, struct segment *seg
 		free(hold);
 		return WIRE_STATUS_QUOTA;
 	}
+	/* One event goes to all at once, so how many want it has to be bounded. */
+	if (flags & WIRE_OPEN_NOTIFY && quota_charge_init(&b->quota, &hold->notify_charge, session->user, LIMIT_WAITS,
+							  1, &session->limits, reterr) != 0) {
+		quota_charge_deinit(&b->quota, &hold->charge);
+		free(hold);
+		return WIRE_STATUS_QUOTA;
+	}
 	hold->rec = registry_alloc(&b->registry, REGISTRY_HOLDS, &hold->slot);
 	if (!hold->rec) {
+		quota_charge_deinit(&b->quota, &hold->notify_charge);
 		quota_charge_deinit(&b->quota, &hold->charge);
 		free(hold);
 		return WIRE_STATUS_NO_MEMORY;
@@ -33,7 +52,7 @@ uint32_t hold_new(struct broker *b, struct session *session, struct segment *seg
 	hold->segment = segment;
 	hold->rec->session = session->slot;
 	hold->rec->segment = segment->slot;
-	hold->rec->handle = handle ? handle : session->rec->next_handle++;
+	hold->rec->handle = handle ? handle : hold_next_handle(b, session);
 	hold->rec->flags = flags;
 	hold->rec->since_usec = clock_usec(CLOCK_REALTIME);
 	registry_commit(&hold->rec->state, access);
@@ -81,6 +100,7 @@ void hold_free(struct broker *b, struct hold *hold)
 	segment->n_holds--;
 	if (hold->rec->flags & WIRE_OPEN_NOTIFY)
 		segment->n_notify--;
+	quota_charge_deinit(&b->quota, &hold->notify_charge);
 	quota_charge_deinit(&b->quota, &hold->charge);
 	registry_free(&b->registry, REGISTRY_HOLDS, hold->slot);
 	free(hold);

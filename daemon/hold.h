@@ -28,6 +28,7 @@ struct hold {
 	struct hold *prev, *next;	  /* in the session's list */
 	struct hold *seg_prev, *seg_next; /* in the segment's list, oldest first */
 	struct quota_charge charge;
+	struct quota_charge notify_charge; /* of one that wants events: a wait of its user's */
 	struct {
 		struct quota_charge segment, bytes;
 	} orphan; /* on one hold of each uid that keeps an orphan */

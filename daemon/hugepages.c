@@ -26,11 +26,10 @@ static uint64_t hugepages_read(unsigned shift, const char *what)
 	return strtoull(text, NULL, 10);
 }
 
-bool hugepages_available(unsigned shift, uint64_t n_bytes)
+uint64_t hugepages_free(unsigned shift)
 {
-	uint64_t wanted = ROUND_UP(n_bytes, UINT64_C(1) << shift) >> shift;
 	uint64_t n_free = hugepages_read(shift, "free_hugepages");
 	uint64_t n_promised = hugepages_read(shift, "resv_hugepages");
 
-	return n_free >= n_promised && n_free - n_promised >= wanted;
+	return n_free > n_promised ? (n_free - n_promised) << shift : 0;
 }

@@ -3,13 +3,16 @@
 
 #include <utlist.h>
 
+/* Many jobs shall not add up to a pause: eight slices take some milliseconds at most. */
+enum { JOBS_ROUND_SLICES = 8 };
+
 static void jobs_round(struct jobs *jobs)
 {
 	struct job *round = jobs->list, *job;
 
-	/* What a job adds, itself included, has its turn in the next round. */
+	/* What a job adds, itself included, has its turn in the next round, after those that had none in this. */
 	jobs->list = NULL;
-	while ((job = round)) {
+	for (unsigned i = 0; (job = round) && i < JOBS_ROUND_SLICES; i++) {
 		DL_DELETE(round, job);
 		job->queued = false;
 		if (job->run(job) && !job->queued) {
@@ -17,6 +20,8 @@ static void jobs_round(struct jobs *jobs)
 			DL_APPEND(jobs->list, job);
 		}
 	}
+	DL_CONCAT(round, jobs->list);
+	jobs->list = round;
 }
 
 static void jobs_on_idle(uv_idle_t *idle)

@@ -3,7 +3,7 @@
 
 /*
  * Long work in slices. A job's run() does at most DEFAULT_SLICE_STEPS steps and says whether there is more; between
- * two slices the loop serves its clients. Each round runs one slice of every job.
+ * two rounds the loop serves its clients. A round runs one slice of each of the first eight jobs.
  */
 
 #include <stdbool.h>

@@ -45,10 +45,10 @@ static uint32_t segment_hash_name(const struct broker *b, const char *name, size
 	return (uint32_t)siphash24(name, len, b->hash_key);
 }
 
-/* Ids are ours, given out one after the other: nobody can aim them. */
-static uint32_t segment_hash_id(uint64_t id)
+/* A client chooses which ids it keeps, so that a bucket could be aimed at if it knew the factor. */
+static uint32_t segment_hash_id(const struct broker *b, uint64_t id)
 {
-	return (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+	return (uint32_t)(id * b->hash_factor >> 32);
 }
 
 static const struct registry_text *segment_text(const struct broker *b, const struct segment *s)
@@ -96,7 +96,7 @@ struct segment *segment_find_name(struct broker *b, const char *name, size_t len
 
 struct segment *segment_find_id(struct broker *b, uint64_t id)
 {
-	struct index_node *node = index_first(&b->segments.by_id, segment_hash_id(id));
+	struct index_node *node = index_first(&b->segments.by_id, segment_hash_id(b, id));
 
 	for (; node; node = index_next(node)) {
 		struct segment *s = container_of(node, struct segment, by_id);
@@ -174,6 +174,19 @@ static uint32_t segment_keep_fd(struct broker *b, int r, int *fd, struct wire_re
 	return WIRE_STATUS_INTERNAL;
 }
 
+/* Read once in a round of the loop: a batch may ask 253 times, and each time takes the kernel some 50 µs. */
+static bool segment_has_hugepages(struct broker *b, unsigned shift, uint64_t n_bytes)
+{
+	struct segments *segments = &b->segments;
+	unsigned i = shift == 30;
+
+	if (segments->hugepages_read_msec[i] != uv_now(&b->loop)) {
+		segments->hugepages_read_msec[i] = uv_now(&b->loop);
+		segments->hugepages_free[i] = hugepages_free(shift);
+	}
+	return n_bytes <= segments->hugepages_free[i];
+}
+
 /* The memory file, sealed as far as its sharing wants before anybody else has it. */
 static uint32_t segment_make_file(struct broker *b, const struct segment_spec *spec, uint64_t max_bytes, int *ret_fd,
 				  uint8_t *ret_huge_shift, struct wire_refusal *reterr)
@@ -187,7 +200,7 @@ static uint32_t segment_make_file(struct broker *b, const struct segment_spec *s
 	int r = -ENOSPC;
 
 	memcpy(name, spec->name, MIN(spec->name_len, (size_t)MEMFD_NAME_MAX));
-	if (shift > 0 && hugepages_available(shift, max_bytes))
+	if (shift > 0 && segment_has_hugepages(b, shift, max_bytes))
 		r = memfd_make(name, max_bytes, shift, &fd);
 	if (shift > 0 && r < 0 && r != -EMFILE && r != -ENFILE) {
 		if (item->pages == WIRE_PAGES_HUGE_REQUIRE)
@@ -348,7 +361,7 @@ uint32_t segment_create(struct broker *b, const struct segment_spec *spec, struc
 	s->rec->id = h->next_segment_id++;
 	s->rec->generation = h->next_generation++;
 	b->segments.by_slot[s->slot] = s;
-	index_insert(&b->segments.by_id, &s->by_id, segment_hash_id(s->rec->id));
+	index_insert(&b->segments.by_id, &s->by_id, segment_hash_id(b, s->rec->id));
 	index_insert(&b->segments.by_name, &s->by_name, segment_hash_name(b, spec->name, spec->name_len));
 	if (s->rec->lifetime == WIRE_LIFETIME_OWNER || (publish && s->rec->lifetime != WIRE_LIFETIME_PERSISTENT))
 		segment_own(s, creator, creator->slot);

@@ -54,6 +54,8 @@ struct segments {
 	struct index by_id;   /* all */
 	struct segment **by_slot;
 	uint32_t n_slots;
+	uint64_t hugepages_free[2]; /* bytes in pages of 2 MiB and of 1 GiB, as of */
+	uint64_t hugepages_read_msec[2];
 };
 
 /* What is asked of a new segment; names are checked and expanded. */

@@ -178,9 +178,14 @@ void session_bind(struct session *s, pid_t pid, int pidfd)
 
 uint32_t session_copy_holds(struct session *s, struct session *from, struct wire_refusal *reterr)
 {
+	struct quota_charge all = {};
 	struct hold *hold, *copy;
 	uint32_t status;
 
+	/* Not begun where it cannot be finished. */
+	if (quota_charge_init(&s->b->quota, &all, s->user, LIMIT_HOLDS, from->n_holds, &s->limits, reterr) != 0)
+		return WIRE_STATUS_QUOTA;
+	quota_charge_deinit(&s->b->quota, &all);
 	DL_FOREACH (from->holds, hold) {
 		status = hold_new(s->b, s, hold->segment, (uint8_t)hold->rec->state, hold->rec->flags,
 				  hold->rec->handle, &copy, reterr);

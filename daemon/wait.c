@@ -28,15 +28,63 @@ void waits_deinit(struct broker *b)
 	index_deinit(&b->waits.by_name);
 }
 
+/* --- queues ------------------------------------------------------------------------------------------ */
+
 static uint32_t wait_hash(const struct broker *b, const char *name, size_t len)
 {
 	return (uint32_t)siphash24(name, len, b->hash_key);
 }
 
-static bool wait_is_for(const struct wait *w, const char *name, size_t len)
+static struct wait_queue *wait_queue_find(const struct broker *b, const char *name, size_t len)
 {
-	return w->request.name_len == len && memcmp(w->request.name, name, len) == 0;
+	struct index_node *node = index_first(&b->waits.by_name, wait_hash(b, name, len));
+
+	for (; node; node = index_next(node)) {
+		struct wait_queue *queue = container_of(node, struct wait_queue, by_name);
+
+		if (queue->name_len == len && memcmp(queue->name, name, len) == 0)
+			return queue;
+	}
+	return NULL;
 }
+
+static struct wait_queue *wait_queue_get(struct broker *b, const char *name, size_t len)
+{
+	struct wait_queue *queue = wait_queue_find(b, name, len);
+
+	if (!queue) {
+		queue = calloc(1, sizeof(*queue) + len);
+		if (!queue)
+			return NULL;
+		queue->name_len = len;
+		memcpy(queue->name, name, len);
+		index_insert(&b->waits.by_name, &queue->by_name, wait_hash(b, name, len));
+	}
+	queue->n_refs++;
+	return queue;
+}
+
+static void wait_queue_unref(struct broker *b, struct wait_queue *queue)
+{
+	if (--queue->n_refs > 0)
+		return;
+	index_remove(&b->waits.by_name, &queue->by_name);
+	free(queue);
+}
+
+static void wait_enter_queue(struct wait *w)
+{
+	DL_APPEND2(w->queue->waits, w, queue_prev, queue_next);
+	w->queue->n_waits++;
+}
+
+static void wait_leave_queue(struct wait *w)
+{
+	DL_DELETE2(w->queue->waits, w, queue_prev, queue_next);
+	w->queue->n_waits--;
+}
+
+/* --- waits ------------------------------------------------------------------------------------------- */
 
 static void wait_on_closed(uv_handle_t *handle)
 {
@@ -56,9 +104,10 @@ static void wait_let_go(struct broker *b, struct wait *w)
 void wait_drop(struct broker *b, struct wait *w)
 {
 	if (w->ready)
-		DL_DELETE2(b->waits.ready, w, ready_prev, ready_next);
+		DL_DELETE2(b->waits.ready, w, queue_prev, queue_next);
 	else
-		index_remove(&b->waits.by_name, &w->by_name);
+		wait_leave_queue(w);
+	wait_queue_unref(b, w->queue);
 	DL_DELETE(w->session->waits, w);
 	quota_charge_deinit(&b->quota, &w->charge);
 	uv_close((uv_handle_t *)&w->timer, wait_on_closed);
@@ -77,8 +126,8 @@ static void wait_answer(struct broker *b, struct wait *w, struct wire_result *re
 static void wait_make_ready(struct broker *b, struct wait *w, uint32_t verdict)
 {
 	if (!w->ready) {
-		index_remove(&b->waits.by_name, &w->by_name);
-		DL_APPEND2(b->waits.ready, w, ready_prev, ready_next);
+		wait_leave_queue(w);
+		DL_APPEND2(b->waits.ready, w, queue_prev, queue_next);
 		w->ready = true;
 	}
 	if (w->verdict == WIRE_STATUS_OK)
@@ -102,9 +151,9 @@ static void wait_try(struct broker *b, struct wait *w)
 	if (result.status == WIRE_STATUS_OK) {
 		result.status = open_try(b, w->session, &w->request, &hold, &result.refusal);
 		if (open_may_wait(result.status)) {
-			DL_DELETE2(b->waits.ready, w, ready_prev, ready_next);
+			DL_DELETE2(b->waits.ready, w, queue_prev, queue_next);
 			w->ready = false;
-			index_insert(&b->waits.by_name, &w->by_name, w->by_name.hash);
+			wait_enter_queue(w);
 			wait_let_go(b, w);
 			return;
 		}
@@ -132,6 +181,12 @@ uint32_t wait_new(struct broker *b, struct session *session, uint64_t cookie, co
 		free(w);
 		return WIRE_STATUS_QUOTA;
 	}
+	w->queue = wait_queue_get(b, request->name, request->name_len);
+	if (!w->queue) {
+		quota_charge_deinit(&b->quota, &w->charge);
+		free(w);
+		return WIRE_STATUS_NO_MEMORY;
+	}
 	w->session = session;
 	w->cookie = cookie;
 	w->request = *request;
@@ -146,7 +201,7 @@ uint32_t wait_new(struct broker *b, struct session *session, uint64_t cookie, co
 		/* One more: the loop counts whole milliseconds, so the present one is partly over. */
 		uv_timer_start(&w->timer, wait_on_timer, (timeout_usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC + 1, 0);
 	}
-	index_insert(&b->waits.by_name, &w->by_name, wait_hash(b, w->request.name, w->request.name_len));
+	wait_enter_queue(w);
 	DL_APPEND(session->waits, w);
 	return WIRE_STATUS_OK;
 }
@@ -163,22 +218,12 @@ void wait_cancel(struct broker *b, struct session *session, uint64_t cookie)
 	}
 }
 
-/*
- * The index puts newer nodes first, so whoever waits longest is reached last: they are taken out from behind by
- * collecting first.
- */
 static void waits_for_name(struct broker *b, const char *name, size_t len, uint32_t verdict, struct segment *s)
 {
-	struct wait *found = NULL, *w;
-	struct index_node *node;
+	struct wait_queue *queue = wait_queue_find(b, name, len);
+	struct wait *w;
 
-	for (node = index_first(&b->waits.by_name, wait_hash(b, name, len)); node; node = index_next(node)) {
-		w = container_of(node, struct wait, by_name);
-		if (wait_is_for(w, name, len))
-			LL_PREPEND2(found, w, ready_next);
-	}
-	while ((w = found)) {
-		found = w->ready_next;
+	while (queue && (w = queue->waits)) {
 		wait_make_ready(b, w, verdict);
 		if (s) {
 			w->segment_id = s->rec->id;
@@ -201,11 +246,7 @@ void waits_fail(struct broker *b, const char *name, size_t len, uint32_t verdict
 
 uint32_t waits_count(const struct broker *b, const char *name, size_t len)
 {
-	const struct index_node *node;
-	uint32_t n = 0;
+	const struct wait_queue *queue = wait_queue_find(b, name, len);
 
-	for (node = index_first(&b->waits.by_name, wait_hash(b, name, len)); node; node = index_next(node))
-		if (wait_is_for(container_of(node, const struct wait, by_name), name, len))
-			n++;
-	return n;
+	return queue ? queue->n_waits : 0;
 }

@@ -21,10 +21,20 @@ struct broker;
 struct segment;
 struct session;
 
-struct wait {
+/* All that wait for one name, in the order in which they came. Lives as long as there is a wait for it. */
+struct wait_queue {
 	struct index_node by_name;
+	struct wait *waits;
+	uint32_t n_waits; /* in the list */
+	uint32_t n_refs;  /* and those that are being tried again */
+	size_t name_len;
+	char name[];
+};
+
+struct wait {
+	struct wait_queue *queue;
 	struct wait *prev, *next;	      /* in the session's list */
-	struct wait *ready_prev, *ready_next; /* in the list of those to be tried again */
+	struct wait *queue_prev, *queue_next; /* in the queue's, or in that of those to be tried again */
 	struct session *session;
 	uint64_t cookie;
 	struct quota_charge charge;

@@ -251,7 +251,7 @@ struct wire_open_item {
 /* One item of a CREATE or OPEN reply, in the order of the request. */
 struct wire_result {
 	uint32_t status; /* OK: .granted, and the next descriptor of the packet is this item's; else .refusal */
-	uint32_t handle; /* names this hold on this connection; never used twice */
+	uint32_t handle; /* names this hold on this connection; not 0 */
 	union {
 		struct wire_refusal refusal;
 		struct {

@@ -138,6 +138,26 @@ START_TEST(unread_events_are_bounded)
 END_TEST
 
 /* Events do not overtake replies, nor replies events. */
+/* Each event goes to all at once, so there may not be any number of them. */
+START_TEST(who_wants_them_is_counted)
+{
+	struct wire_open_item item = open_item(WIRE_ACCESS_READ);
+	struct granted g;
+
+	ck_assert_int_eq(inproc_reload(&t, "[limits]\nmax_waits = 2\n"), 0);
+	item.flags = WIRE_OPEN_NOTIFY;
+	ck_assert_uint_eq(open_name(watcher, "pub/x", &item, &g), WIRE_STATUS_OK);
+	ck_assert_uint_eq(open_name(watcher, "pub/x", &item, &g), WIRE_STATUS_QUOTA);
+	ck_assert_uint_eq(watcher->refusal.rule, WIRE_RULE_WAITS);
+	ck_assert_uint_eq(watcher->refusal.used, 2);
+	item.flags = 0;
+	ck_assert_uint_eq(open_name(watcher, "pub/x", &item, &g), WIRE_STATUS_OK);
+	must_close(watcher, watchers);
+	item.flags = WIRE_OPEN_NOTIFY;
+	ck_assert_uint_eq(open_name(watcher, "pub/x", &item, &g), WIRE_STATUS_OK);
+}
+END_TEST
+
 START_TEST(order_is_kept)
 {
 	struct codec_writer w;
@@ -164,6 +184,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, replacement_is_told);
 	tcase_add_test(tcase, who_gave_it_up_is_told_nothing);
 	tcase_add_test(tcase, unread_events_are_bounded);
+	tcase_add_test(tcase, who_wants_them_is_counted);
 	tcase_add_test(tcase, order_is_kept);
 	suite_add_tcase(suite, tcase);
 	return suite;

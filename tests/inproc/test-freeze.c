@@ -118,8 +118,7 @@ START_TEST(one_at_a_time)
 	ck_assert_uint_eq(t.b->loop.active_reqs.count, 4 + 1);
 	gate[1] = fd_close(gate[1]);
 	for (unsigned i = 0; i < 4; i++)
-		ck_assert_uint_eq(client_reply(creator, cookies[i]),
-				  i == 1 ? WIRE_STATUS_NOT_FOUND : WIRE_STATUS_OK);
+		ck_assert_uint_eq(client_reply(creator, cookies[i]), i == 1 ? WIRE_STATUS_NOT_FOUND : WIRE_STATUS_OK);
 	wait_for_pool();
 	gate[0] = fd_close(gate[0]);
 }

@@ -284,8 +284,8 @@ uint32_t model_fork(struct model *m, int session, int child)
 	for (unsigned i = 0; i < MODEL_SEGMENTS; i++)
 		for (unsigned k = 0; k < MODEL_HOLDS; k++)
 			n += m->segments[i].holds[k].session == session;
-	if (used + n > MODEL_MAX_HOLDS) /* refused at the first that is too many */
-		return refuse(m, WIRE_STATUS_QUOTA, WIRE_RULE_HOLDS, MODEL_MAX_HOLDS, MODEL_MAX_HOLDS);
+	if (used + n > MODEL_MAX_HOLDS)
+		return refuse(m, WIRE_STATUS_QUOTA, WIRE_RULE_HOLDS, used, MODEL_MAX_HOLDS);
 
 	model_connect(m, child, m->sessions[session].who);
 	m->sessions[child].fork_parent = session;

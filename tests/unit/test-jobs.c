@@ -78,6 +78,24 @@ START_TEST(one_slice_of_each_a_round)
 }
 END_TEST
 
+/* Those that had none in this round come first in the next. */
+START_TEST(a_round_is_bounded)
+{
+	struct work all[10];
+
+	for (unsigned i = 0; i < 10; i++) {
+		all[i] = work((char)('a' + i), 2);
+		jobs_add(&jobs, &all[i].job);
+	}
+	turn();
+	ck_assert_str_eq(order, "abcdefgh");
+	turn();
+	ck_assert_str_eq(order, "abcdefghijabcdef");
+	turn();
+	ck_assert_str_eq(order, "abcdefghijabcdefghij");
+}
+END_TEST
+
 START_TEST(idle_when_all_is_done)
 {
 	struct work a = work('a', 1);
@@ -160,6 +178,7 @@ static Suite *make_suite(void)
 	fdcheck_add(tcase);
 	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, one_slice_of_each_a_round);
+	tcase_add_test(tcase, a_round_is_bounded);
 	tcase_add_test(tcase, idle_when_all_is_done);
 	tcase_add_test(tcase, adding_twice_is_once);
 	tcase_add_test(tcase, what_a_job_adds_waits_for_the_next_round);
