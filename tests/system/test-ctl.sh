@@ -1,7 +1,8 @@
 #!/bin/sh
 # shmbrokerctl against a daemon of its own: every verb, every exit status, and what it prints.
 set -u
-: "${top_builddir:=$PWD}" "${SHMBROKERD:=$top_builddir/shmbrokerd}" "${SHMBROKERCTL:=$top_builddir/shmbrokerctl}"
+: "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}" "${top_builddir:=$PWD}"
+: "${SHMBROKERD:=$top_builddir/shmbrokerd}" "${SHMBROKERCTL:=$top_builddir/shmbrokerctl}"
 export LC_ALL=C.UTF-8
 
 n_checks=0
@@ -392,6 +393,33 @@ test_list()
 	run 0 ctl remove pub/l/a pub/l/b
 }
 
+# Other users' names must not be run by who presses the tabulator.
+test_completion()
+{
+	if ! command -v bash >/dev/null; then
+		skip "completion" "bash is not installed"
+		return
+	fi
+	# shellcheck disable=SC2016 # as it stands
+	run 0 ctl create 'pub/c/$(touch${IFS}evil)' 1
+	run 0 ctl create 'pub/c/with space' 1
+	cat >"$dir/complete" <<-'COMPLETE'
+		. "$1"
+		cd "$2"
+		COMP_WORDS=(shmbrokerctl get pub/c/) COMP_CWORD=2
+		_shmbrokerctl
+		printf '%s\n' "${COMPREPLY[@]}"
+	COMPLETE
+	run 0 env PATH="$dir/bin:$PATH" bash "$dir/complete" "$top_srcdir/client/ctl/completion/shmbrokerctl.bash" "$dir"
+	# shellcheck disable=SC2016
+	shows "names are completed in quotes" 'pub/c/\$\(touch\$\{IFS\}evil\)
+pub/c/with\ space'
+	[ ! -e "$dir/evil" ]
+	ok "and not expanded" $?
+	# shellcheck disable=SC2016
+	run 0 ctl remove 'pub/c/$(touch${IFS}evil)' 'pub/c/with space'
+}
+
 test_quota()
 {
 	i=0
@@ -454,7 +482,7 @@ test_end()
 : >"$dir/out"
 : >"$dir/err"
 start_daemon
-for test in usage no_broker create put_get progress publish grow hold remove list quota users end; do
+for test in usage no_broker create put_get progress publish grow hold remove list completion quota users end; do
 	test_$test
 done
 echo "1..$n_checks"

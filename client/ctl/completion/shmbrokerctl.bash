@@ -19,12 +19,19 @@ _shmbrokerctl_broker()
 	done
 }
 
+# _shmbrokerctl_names WORD: adds the names that begin with WORD to COMPREPLY. Other users choose names as they like: they
+# must not come before compgen -W, which expands its words, nor into the command line without quotes.
 _shmbrokerctl_names()
 {
+	local line name
 	local -a broker
 
 	mapfile -t broker < <(_shmbrokerctl_broker)
-	shmbrokerctl "${broker[@]}" list --raw --noheadings --output NAME 2>/dev/null
+	while read -r line; do
+		printf -v name '%b' "$line"
+		printf -v name '%q' "$name"
+		[[ $name != "$1"* ]] || COMPREPLY+=("$name")
+	done < <(shmbrokerctl "${broker[@]}" list --raw --noheadings --output NAME 2>/dev/null)
 }
 
 _shmbrokerctl_columns()
@@ -90,7 +97,8 @@ _shmbrokerctl()
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 			return
 		elif [[ $verb == remove || $n_args == 0 ]]; then
-			words=$(_shmbrokerctl_names)
+			_shmbrokerctl_names "$cur"
+			return
 		fi
 		;;
 	esac
