@@ -12,13 +12,19 @@
 #include "client/ctl/ctl.h"
 #include "common/parse.h"
 
+/* To where the help of each option stands. */
+#define HELP_INDENT "                            "
+
+#define TAKES_TIME "a time like 10, 500ms, 1min 30s or infinity"
+
 static const struct option_row {
 	const char *name;
 	const char *arg; /* NULL: takes none; "[WORD]": may be left out */
 	const char *help;
 	char letter;
+	const char *takes; /* for who gave another value; NULL: see arg */
 } rows[OPTION_N] = {
-	[OPTION_SOCKET] = {"socket", "PATH", "the broker at this socket"},
+	[OPTION_SOCKET] = {"socket", "PATH", "the broker at this socket", .takes = "a path"},
 	[OPTION_SYSTEM] = {"system", NULL, "the system's broker"},
 	[OPTION_USER] = {"user", NULL, "your own broker"},
 	[OPTION_HELP] = {"help", NULL, "show this help, or that of a verb", 'h'},
@@ -31,19 +37,23 @@ static const struct option_row {
 	[OPTION_NUMERIC] = {"numeric", NULL, "print uids and gids instead of names", 'n'},
 	[OPTION_NOHEADINGS] = {"noheadings", NULL, "print no headings"},
 	[OPTION_LIFETIME] = {"lifetime", "used|owner|persistent",
-			     "until the last holder has gone, its creator has gone, or removed (default)"},
-	[OPTION_LINGER] = {"linger", "TIME", "with lifetime used: stay so long after the last holder"},
-	[OPTION_TTL] = {"ttl", "TIME", "remove it so long after its creation"},
-	[OPTION_MODE] = {"mode", "MODE", "who may open it: permission bits like 0644 (default 0600)"},
-	[OPTION_LABEL] = {"label", "TEXT", "a short text shown in listings, such as a layout's version"},
-	[OPTION_MAX_SIZE] = {"max-size", "SIZE", "room to grow"},
-	[OPTION_HUGE] = {"huge", "[try|require]", "huge pages, if there are enough (try, default), or else fail"},
+			     "until its last holder or its creator has gone,\n" HELP_INDENT
+			     "or until it is removed (default)"},
+	[OPTION_LINGER] = {"linger", "TIME", "with --lifetime used: outlive its holders so long", .takes = TAKES_TIME},
+	[OPTION_TTL] = {"ttl", "TIME", "remove it so long after its creation", .takes = TAKES_TIME},
+	[OPTION_MODE] = {"mode", "MODE", "who may open it: bits like 0644 (default 0600)",
+			 .takes = "bits like 0644, and not 0"},
+	[OPTION_LABEL] = {"label", "TEXT", "a short text for listings, such as a version"},
+	[OPTION_MAX_SIZE] = {"max-size", "SIZE", "room to grow", .takes = "a size like 4096, 64K or 1.5G"},
+	[OPTION_HUGE] = {"huge", "[try|require]", "huge pages: if there are any (default), or fail",
+			 .takes = "try or require"},
 	[OPTION_SHARING] = {"sharing", "shared|publish",
-			    "every holder with rw may write (default), or only its creator until published"},
-	[OPTION_REPLACE] = {"replace", NULL, "take the place of a segment of yours that has the name"},
-	[OPTION_FREEZE] = {"freeze", NULL, "from publishing on nobody writes, its creator neither"},
+			    "who has it with rw may write (default), or only its\n" HELP_INDENT
+			    "creator until it is published"},
+	[OPTION_REPLACE] = {"replace", NULL, "take the place of a segment of yours of that name"},
+	[OPTION_FREEZE] = {"freeze", NULL, "once published nobody writes, its creator neither"},
 	[OPTION_RW] = {"rw", NULL, "for reading and writing, instead of reading only"},
-	[OPTION_TIMEOUT] = {"timeout", "TIME", "wait so long for it to be created and published"},
+	[OPTION_TIMEOUT] = {"timeout", "TIME", "wait so long for it to be created and published", .takes = TAKES_TIME},
 	[OPTION_UID] = {"uid", "USER", "this user: name or number"},
 	[OPTION_GID] = {"gid", "GROUP", "this group: name or number"},
 };
@@ -53,7 +63,9 @@ enum { OPTION_BASE = 256 };
 
 static int bad_value(enum option_index i, const char *value)
 {
-	return fail_usage("--%s takes %s, not \"%s\"", rows[i].name, rows[i].arg, value);
+	const char *takes = rows[i].takes ? rows[i].takes : rows[i].arg;
+
+	return fail_usage("--%s takes %s, not \"%s\"", rows[i].name, takes, value);
 }
 
 /* The index of @value among @names, which ends with NULL; or -EINVAL. */
@@ -103,6 +115,8 @@ static int parse_value(struct options *o, enum option_index i, const char *value
 
 	switch (i) {
 	case OPTION_SOCKET:
+		/* Not what was meant by who expands an empty variable: nothing is what leads to the usual broker. */
+		r = value[0] ? 0 : -EINVAL;
 		o->socket_path = value;
 		break;
 	case OPTION_OUTPUT:
@@ -228,6 +242,8 @@ int options_check(const struct options *o, uint64_t allowed, const char *verb)
 		r = check_exclusive(o, OPTION_BIT(OPTION_UID) | OPTION_BIT(OPTION_GID), "--uid and --gid");
 	if (r == 0)
 		r = check_exclusive(o, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_RAW), "--json and --raw");
+	if (r == 0 && o->linger_usec > 0 && o->lifetime != SHMB_LIFETIME_USED)
+		r = fail_usage("--linger goes with --lifetime used");
 	return r;
 }
 
@@ -247,7 +263,6 @@ void options_help(FILE *out, uint64_t mask)
 			(void)snprintf(left, sizeof(left), "--%s%s%s", row->name, row->arg ? " " : "",
 				       row->arg ? row->arg : "");
 		(void)fprintf(out, "  %c%c%c %-22s%s%s\n", row->letter ? '-' : ' ', row->letter ? row->letter : ' ',
-			      row->letter ? ',' : ' ', left, strlen(left) > 21 ? "\n                            " : "",
-			      row->help);
+			      row->letter ? ',' : ' ', left, strlen(left) > 21 ? "\n" HELP_INDENT : "", row->help);
 	}
 }

@@ -28,8 +28,9 @@ static const struct verb {
 		.name = "create",
 		.args = "NAME SIZE",
 		.summary = "create a segment",
-		.help = "SIZE is in bytes, or like 64K, 16M, 1.5G. The segment stays until it is removed, unless\n"
-			"--lifetime says otherwise. Names below ~/ are your own; pub/ is open to everybody.\n",
+		.help = "SIZE is in bytes, or like 64K, 16M, 1.5G. The segment stays until it is removed,\n"
+			"unless --lifetime says otherwise: this program ends at once, and is then neither\n"
+			"holder nor creator any more. Names below ~/ are your own; pub/ is for everybody.\n",
 		.examples = "  shmbrokerctl create pub/frames 16M --mode 0644 --label 'frames v2'\n"
 			    "  shmbrokerctl create '~/scratch' 1G --ttl 2h --huge\n",
 		.run = verb_create,
@@ -40,10 +41,11 @@ static const struct verb {
 	{
 		.name = "put",
 		.args = "NAME [FILE]",
-		.summary = "write a file, or what comes in, into a segment",
-		.help = "Creates the segment with the size of the input if there is none; the options are those\n"
-			"of create. Into one that is there the input must fit; what it does not reach stays as it\n"
-			"is. With --sharing publish it is published once everything is written.\n",
+		.summary = "write a file, or stdin, into a segment",
+		.help = "Creates the segment with the size of the input if there is none, by the options\n"
+			"of create. Into one that is there the input must fit; what it does not reach\n"
+			"stays as it is. With --sharing publish it is published once everything is\n"
+			"written; to change it after that takes --replace.\n",
 		.examples = "  shmbrokerctl put pub/model model.bin --mode 0644 --sharing publish\n"
 			    "  zcat model.gz | shmbrokerctl put '~/model'\n",
 		.run = verb_put,
@@ -66,10 +68,10 @@ static const struct verb {
 		.name = "hold",
 		.args = "NAME [-- COMMAND...]",
 		.summary = "hold a segment while a command runs",
-		.help = "Holds it for reading, unless --rw. COMMAND takes the place of this process, and finds the\n"
-			"segment's descriptor in $SHMBROKER_FD, its name and size in $SHMBROKER_NAME and\n"
-			"$SHMBROKER_SIZE; the hold ends when the command does. Without a command the hold ends with\n"
-			"Ctrl-C, or SIGTERM.\n",
+		.help = "Holds it for reading, unless --rw. COMMAND takes the place of this process, and\n"
+			"finds the segment's descriptor in $SHMBROKER_FD, its name and size in\n"
+			"$SHMBROKER_NAME and $SHMBROKER_SIZE; the hold ends when the command does.\n"
+			"Without a command the hold ends with Ctrl-C, or SIGTERM.\n",
 		.examples = "  shmbrokerctl hold pub/frames -- sh -c 'head -c 16 <&\"$SHMBROKER_FD\" | od'\n"
 			    "  shmbrokerctl hold pub/frames &\n",
 		.run = verb_hold,
@@ -81,7 +83,8 @@ static const struct verb {
 		.name = "wait",
 		.args = "NAME",
 		.summary = "wait until a segment can be opened",
-		.help = "Until it is created and, if its sharing is publish, published. For ever, unless --timeout.\n",
+		.help = "Until it is created and, if its sharing is publish, published. For ever, unless\n"
+			"--timeout.\n",
 		.examples = "  shmbrokerctl wait pub/model --timeout 10s && start-consumer\n",
 		.run = verb_wait,
 		.options = OPTION_BIT(OPTION_TIMEOUT),
@@ -91,7 +94,7 @@ static const struct verb {
 	{
 		.name = "publish",
 		.args = "NAME",
-		.summary = "let others open it; nobody opens it for writing any more",
+		.summary = "let others open it, and nobody write it",
 		.help = "For segments created with --sharing publish.\n",
 		.examples = "  shmbrokerctl create pub/table 1M --sharing publish\n"
 			    "  shmbrokerctl put pub/table table.bin\n"
@@ -104,7 +107,7 @@ static const struct verb {
 	{
 		.name = "grow",
 		.args = "NAME SIZE",
-		.summary = "make a segment bigger, up to its --max-size",
+		.summary = "make a segment bigger, up to --max-size",
 		.help = "Who has it open finds the room where it is mapped already.\n",
 		.examples = "  shmbrokerctl create pub/log 1M --max-size 64M\n"
 			    "  shmbrokerctl grow pub/log 2M\n",
@@ -115,8 +118,8 @@ static const struct verb {
 	{
 		.name = "grant",
 		.args = "NAME --uid USER|--gid GROUP",
-		.summary = "let a user or a group open it, whatever its mode",
-		.help = "For reading, unless --rw.\n",
+		.summary = "let a user or a group open a segment",
+		.help = "Whatever its mode. For reading, unless --rw.\n",
 		.examples = "  shmbrokerctl grant '~/model' --uid alice\n"
 			    "  shmbrokerctl grant '~/model' --gid video --rw\n",
 		.run = verb_grant,
@@ -138,7 +141,7 @@ static const struct verb {
 	{
 		.name = "stat",
 		.args = "NAME",
-		.summary = "show everything about a segment, and who holds it",
+		.summary = "show all about a segment and its holders",
 		.help = "With --output one line, as list prints it.\n",
 		.examples = "  shmbrokerctl stat pub/frames\n"
 			    "  shmbrokerctl stat pub/frames --noheadings --bytes -o SIZE\n",
@@ -161,8 +164,8 @@ static const struct verb {
 		.name = "list",
 		.args = "[PREFIX]",
 		.summary = "list segments and who holds them",
-		.help = "Those that you may know of, and whose names begin with PREFIX. The default columns may\n"
-			"change: scripts should name theirs with --output.\n",
+		.help = "Those that you may know of, and whose names begin with PREFIX. The default\n"
+			"columns may change: scripts should name theirs with --output.\n",
 		.examples = "  shmbrokerctl list pub/\n"
 			    "  shmbrokerctl list -o NAME,SIZE,ALLOC,HOLDERS --sort SIZE\n"
 			    "  shmbrokerctl list --json | jq -r '.segments[] | select(.holders == []).name'\n",
@@ -191,14 +194,15 @@ static void help_all(void)
 		   "  A producer gives everybody a file to read, in place of a file in /dev/shm:\n"
 		   "    shmbrokerctl put pub/model model.bin --mode 0644 --sharing publish\n"
 		   "  A consumer waits for it and reads it:\n"
-		   "    shmbrokerctl wait pub/model --timeout 1min && shmbrokerctl get pub/model | wc -c\n"
+		   "    shmbrokerctl get pub/model --timeout 1min | wc -c\n"
 		   "  Who has it open?\n"
 		   "    shmbrokerctl stat pub/model\n"
-		   "  A program works on shared memory that is gone when the program is, however it ends:\n"
+		   "  A program works on shared memory that goes when it ends, in whichever way:\n"
 		   "    shmbrokerctl create '~/work' 1G --lifetime used --linger 10s\n"
 		   "    shmbrokerctl hold '~/work' --rw -- ./program\n"
 		   "  Remove everything below a prefix:\n"
-		   "    shmbrokerctl list -J pub/ | jq -r '.segments[].name' | xargs -r -d '\\n' shmbrokerctl remove\n"
+		   "    shmbrokerctl list -J pub/ | jq -r '.segments[].name' |\n"
+		   "      xargs -r -d '\\n' shmbrokerctl remove\n"
 		   "\n"
 		   "Exit status:\n"
 		   "  0  done\n"
@@ -211,8 +215,8 @@ static void help_all(void)
 
 static void help_verb(const struct verb *verb)
 {
-	(void)printf("Usage: shmbrokerctl %s %s%s\n\n%c%s.\n%s", verb->name, verb->args,
-		     verb->options ? " [OPTION...]" : "", verb->summary[0] + 'A' - 'a', verb->summary + 1, verb->help);
+	(void)printf("Usage: shmbrokerctl %s%s %s\n\n%c%s.\n%s", verb->name, verb->options ? " [OPTION...]" : "",
+		     verb->args, verb->summary[0] + 'A' - 'a', verb->summary + 1, verb->help);
 	if (verb->options) {
 		(void)puts("\nOptions:");
 		options_help(stdout, verb->options);

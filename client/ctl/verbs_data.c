@@ -63,15 +63,41 @@ int verb_create(struct ctl *ctl)
 
 /* --- put ---------------------------------------------------------------------------------------------------------- */
 
+/* Whether what was there before can take it all: nothing is written for nothing. Returns an exit status. */
+static int put_check(struct ctl *ctl, const struct shmb_segment *segment, uint64_t n_bytes)
+{
+	uint64_t room = shmb_segment_size(segment);
+	struct shmb_error error = {0};
+	char have[32], need[32];
+	struct shmb_info info;
+	int r;
+
+	if (n_bytes > room) {
+		say("cannot put \"%s\": %s do not fit into its %s; grow it, or --replace it", ctl->args[0],
+		    format_size(need, sizeof(need), n_bytes), format_size(have, sizeof(have), room));
+		return CTL_FAILURE;
+	}
+	if (ctl->options->sharing != SHMB_SHARING_PUBLISH)
+		return CTL_OK;
+	r = shmb_stat_id(ctl->conn, shmb_segment_id(segment), &info, &error);
+	if (r < 0)
+		return fail(r, &error, "put", ctl->args[0]);
+	if (info.sharing != SHMB_SHARING_PUBLISH) {
+		say("cannot put \"%s\": it was not created for publishing; --replace it, or leave out --sharing",
+		    ctl->args[0]);
+		return CTL_FAILURE;
+	}
+	return CTL_OK;
+}
+
 /* Opens what is there, or creates it. Returns an exit status. */
 static int put_open(struct ctl *ctl, uint64_t n_bytes, struct shmb_segment **ret)
 {
 	struct shmb_create_options creating = create_options(ctl->options);
 	struct shmb_open_options opening = open_options(ctl->options);
 	_cleanup_segment_ struct shmb_segment *segment = NULL;
-	char have[32], need[32];
 	struct shmb_error error = {0};
-	int r = -ENOENT;
+	int r = -ENOENT, status;
 
 	opening.access = SHMB_ACCESS_WRITE;
 	opening.label = ctl->options->label;
@@ -81,14 +107,10 @@ static int put_open(struct ctl *ctl, uint64_t n_bytes, struct shmb_segment **ret
 		r = shmb_create(ctl->conn, ctl->args[0], n_bytes, &creating, &segment, &error);
 	if (r < 0)
 		return fail(r, &error, "put", ctl->args[0]);
-	if (n_bytes > shmb_segment_size(segment)) {
-		say("cannot put \"%s\": %s do not fit into its %s; grow it, or --replace it", ctl->args[0],
-		    format_size(need, sizeof(need), n_bytes),
-		    format_size(have, sizeof(have), shmb_segment_size(segment)));
-		return CTL_FAILURE;
-	}
-	*ret = TAKE_PTR(segment);
-	return CTL_OK;
+	status = shmb_segment_created(segment) ? CTL_OK : put_check(ctl, segment, n_bytes);
+	if (status == CTL_OK)
+		*ret = TAKE_PTR(segment);
+	return status;
 }
 
 static int put_write(struct ctl *ctl, struct shmb_segment *segment, const struct input *input)
@@ -104,6 +126,10 @@ static int put_write(struct ctl *ctl, struct shmb_segment *segment, const struct
 	(void)shmb_unmap(address, n_mapped);
 	if (r == -ENODATA) {
 		say("cannot put \"%s\": %s ended before its length", ctl->args[0], input->name);
+		return CTL_FAILURE;
+	}
+	if (r == -EINTR) {
+		say("cannot put \"%s\": interrupted", ctl->args[0]);
 		return CTL_FAILURE;
 	}
 	return r < 0 ? fail_errno(r, "cannot copy %s to \"%s\"", input->name, ctl->args[0]) : CTL_OK;

@@ -154,13 +154,17 @@ becomes()
 
 test_usage()
 {
+	run 0 ctl --version
 	run 0 ctl --help
 	grep -q '^Exit status:' "$dir/out"
 	ok "--help tells the exit statuses" $?
-	run 0 ctl --version
+	cp "$dir/out" "$dir/help"
 	for verb in create put get hold wait publish grow grant revoke stat remove list; do
 		run 0 ctl "$verb" --help
+		cat "$dir/out" >>"$dir/help"
 	done
+	! grep '.\{81\}' "$dir/help" >"$dir/out"
+	ok "every help fits on 80 columns" $?
 	run 2 ctl
 	run 2 ctl frobnicate
 	run 2 ctl create pub/x
@@ -170,6 +174,11 @@ test_usage()
 	run 2 ctl create pub/x 10 --huge=yes
 	run 2 ctl create pub/x 10 --frobnicate
 	run 2 ctl create pub/x 10 --timeout 1s
+	run 2 ctl create pub/x 10 --linger 1s
+	says "--linger says what it needs" "--lifetime used"
+	run 2 ctl create pub/x 10 --ttl 1x
+	says "a bad value is told what would be a good one" "500ms"
+	run 2 ctl --socket '' list
 	run 2 ctl grant pub/x
 	run 2 ctl grant pub/x --uid 1 --gid 1
 	run 2 ctl grant pub/x --uid nobody-has-this-name
@@ -212,6 +221,7 @@ test_create()
 	ok "a name below ~/ is the user's own" $?
 
 	run 1 ctl create pub/x 0
+	says "the least size is told" "at least one byte"
 	run 1 ctl create pub/../x 1
 	run 1 ctl create "$(printf 'pub/\033[31m')" 1
 	! grep -q "$(printf '\033')" "$dir/err"
@@ -253,6 +263,7 @@ test_put_get()
 	run 3 ctl get pub/x
 	# Interrupted before the first byte is in: by a signal that has come already when put begins.
 	run 130 env --block-signal=INT sh -c "kill -INT \$\$; exec $tool put pub/x $data"
+	says "an interruption is told" 'cannot put "pub/x": interrupted'
 	run 3 ctl stat pub/x
 	run 1 sh -c "$tool get pub/file >/dev/full"
 	says "a full disk is told" "No space left"
@@ -304,6 +315,12 @@ test_publish()
 	[ "$(value pub/q FROZEN) $(value pub/q STATE)" = "yes active" ]
 	ok "put publishes, also for good" $?
 	run 2 ctl put pub/q "$dir/short" --freeze
+	run 0 sh -c "printf xyz | $tool put pub/shared"
+	run 1 ctl put pub/shared "$dir/short" --sharing publish
+	says "what cannot be published is told" "not created for publishing"
+	run 0 ctl get pub/shared
+	shows "and is left as it is" xyz
+	run 0 ctl remove pub/shared
 
 	run 1 ctl wait pub/never --timeout 1ms
 	says "a wait that was too long is told" "in the time given"
@@ -322,6 +339,8 @@ test_grow()
 	[ "$(value pub/g SIZE)" = 3072 ]
 	ok "it has grown" $?
 	run 1 ctl grow pub/g 5K
+	run 1 ctl grow pub/g 2K
+	says "a segment cannot shrink, and is told so" "can only grow"
 	run 2 ctl grow pub/g much
 	run 3 ctl grow pub/x 5K
 	run 0 ctl remove pub/g
