@@ -176,12 +176,14 @@ static int connect_socket(const char *path, uint64_t timeout_usec, int *ret_fd)
 	return 0;
 }
 
-/* Whether @uid is the service's: the folder directly under /run is one that only root can have given it. */
-static bool is_service(uid_t uid)
+/* Whether @uid is the service's, with a socket in its folder: one directly under /run, that only root can have made. */
+static bool is_service(uid_t uid, const char *path)
 {
+	size_t n_folder = strlen(SYSTEM_FOLDER "/");
 	struct stat st;
 
-	return lstat(SYSTEM_FOLDER, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid &&
+	return strncmp(path, SYSTEM_FOLDER "/", n_folder) == 0 && !strchr(path + n_folder, '/') &&
+	       lstat(SYSTEM_FOLDER, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid &&
 	       (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
@@ -195,12 +197,14 @@ static int check_server(int fd, const char *path, struct shmb_error *reterr)
 		return error_plain(reterr, -errno);
 	if (creds.uid == 0 || creds.uid == geteuid())
 		return 0;
-	if (strcmp(path, SYSTEM_SOCKET) == 0 && is_service(creds.uid))
+	if (is_service(creds.uid, path))
 		return 0;
 
-	return error_set(reterr, -EACCES,
-			 "the broker at %s runs as uid %u, which is neither root, you, nor the service", path,
-			 creds.uid);
+	return error_set(
+		reterr, -EACCES,
+		"the broker at %s runs as uid %u, which is neither root nor you; another user is trusted as the "
+		"service with a socket in " SYSTEM_FOLDER ", where that folder is the user's own",
+		path, creds.uid);
 }
 
 /* --- which broker ------------------------------------------------------------------------------------------------- */

@@ -103,8 +103,8 @@ struct shmb_connect_options {
  * $SHMBROKER_SOCKET; or, where that is not set, the system's if it runs, else the user's. A program that runs with more
  * rights than its caller (AT_SECURE) does not look at the environment.
  *
- * The kernel is asked who listens there. It must be root or one's own effective uid, or at the system's path the owner
- * of /run/shmbroker.
+ * The kernel is asked who listens there. It must be root or one's own effective uid, or, with a socket in /run/shmbroker,
+ * the owner of that folder.
  *
  * options->timeout_usec is the time limit of each call of the connection, this one included: 0 for 30 seconds,
  * SHMB_FOREVER for none.
