@@ -26,7 +26,7 @@ static void options_help(void)
 	       "                      (default: " DEFAULT_CONFIG ", if there)\n"
 	       "  --log-level LEVEL   error, warning, info (default) or debug\n"
 	       "  --version           print the version\n"
-	       "  --help              print this\n"
+	       "  -h, --help          print this\n"
 	       "\n"
 	       "SIGTERM ends it in good order, SIGHUP makes it read its configuration again.\n"
 	       "See shmbrokerd(8), shmbrokerd.conf(5), shmbrokerctl(1).\n");

@@ -41,7 +41,7 @@ static const char *const lifetime_words[] = {
 static const struct column table[] = {
 	{"NAME", "name", "its name", 0.3, COLUMN_TEXT, AT(name)},
 	{"ID", "id", "its number, never used twice", 4, COLUMN_NUMBER, AT(id)},
-	{"GENERATION", "generation", "which of the segments that had the name", 4, COLUMN_NUMBER, AT(generation)},
+	{"GENERATION", "generation", "higher than those of its predecessors", 4, COLUMN_NUMBER, AT(generation)},
 	{"SIZE", "size", "its size", 5, COLUMN_SIZE, AT(n_bytes)},
 	{"MAX-SIZE", "max_size", "the size to which it may grow", 5, COLUMN_SIZE, AT(max_bytes)},
 	{"ALLOC", "allocated", "the memory that it takes", 5, COLUMN_SIZE, AT(allocated_bytes)},
