@@ -287,7 +287,7 @@ static int report(struct bench *b, const struct load *l, const struct load *mini
 
 	(void)snprintf(name, sizeof(name), "%s, %u client%s%s%s", l->broker ? "broker" : "minimal server", l->n_clients,
 		       l->n_clients == 1 ? "" : "s", l->depth > 1 ? ", 32 deep" : "",
-		       l->broker && l->n_closes == 1 ? ", closed singly" : "");
+		       l->broker && l->n_closes == 1 ? ", a CLOSE each" : "");
 	f.group = "load";
 	f.name = name;
 	f.place = place_name(place);

@@ -39,7 +39,6 @@ static const struct aim aims[] = {
 	{"open", "broker, read-write, batch of 64", "same CPU", JUDGE_RATIO + RATIO_POSIX, false, 0.72, "x POSIX"},
 	{"create", "broker, create and remove", "same CPU", JUDGE_RATIO + RATIO_POSIX, false, 2.2, "x POSIX"},
 	{"load", "broker, 64 clients", "same CPU", JUDGE_RATIO + RATIO_MINIMAL, true, 0.8, "x minimal"},
-	{"load", "broker, 64 clients, closed singly", "same CPU", JUDGE_RATIO + RATIO_MINIMAL, true, 0.8, "x minimal"},
 	{"load", "broker, 64 clients, 32 deep", "same CPU", JUDGE_RATIO + RATIO_MINIMAL, true, 0.8, "x minimal"},
 	{"reclaim", "one segment", NULL, JUDGE_MEDIAN, false, 500, "us"},
 	{"delay", "10 000 segments reclaimed", NULL, JUDGE_WORST, false, 5000, "us"},
