@@ -176,15 +176,18 @@ int verb_put(struct ctl *ctl)
 	if (status != 0)
 		return status;
 
+	status = ctl_connect(ctl);
+	if (status != CTL_OK) {
+		input_done(&input);
+		return status;
+	}
 	/* Ctrl-C must not leave half a segment: copy_in() looks for it, and with the mask gone it has its effect. */
 	(void)sigemptyset(&ending);
 	(void)sigaddset(&ending, SIGHUP);
 	(void)sigaddset(&ending, SIGINT);
 	(void)sigaddset(&ending, SIGTERM);
 	(void)sigprocmask(SIG_BLOCK, &ending, NULL);
-	status = ctl_connect(ctl);
-	if (status == CTL_OK)
-		status = put_input(ctl, &input);
+	status = put_input(ctl, &input);
 	(void)sigprocmask(SIG_UNBLOCK, &ending, NULL);
 	input_done(&input);
 	return status;

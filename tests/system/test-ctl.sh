@@ -476,6 +476,16 @@ test_users()
 	run 0 as 60001 "$tool" remove pub/u
 }
 
+# A broker that does not answer is no reason not to be interruptible. "timeout" ends with 124 if TERM was enough.
+test_stopped()
+{
+	kill -STOP "$daemon"
+	run 124 timeout -k 20 0.1 "$tool" put pub/s "$dir/short"
+	run 124 timeout -k 20 0.1 "$tool" get pub/s
+	kill -CONT "$daemon"
+	run 3 ctl stat pub/s
+}
+
 # The daemon goes, and a holder notices.
 test_end()
 {
@@ -501,7 +511,7 @@ test_end()
 : >"$dir/out"
 : >"$dir/err"
 start_daemon
-for test in usage no_broker create put_get progress publish grow hold remove list completion quota users end; do
+for test in usage no_broker create put_get progress publish grow hold remove list completion quota users stopped end; do
 	test_$test
 done
 echo "1..$n_checks"
