@@ -113,9 +113,10 @@ struct shmb_connect_options {
  *
  * SHMB_CONNECT_FORK: fork() waits until the broker has made a second connection with the same holds, at most as long as
  * a call may last, and the child finds that one in the place of this one: the same handles, the same descriptor number.
- * So there is no moment in which neither process holds the segments. What the broker refuses or does not answer in time
- * leaves the child without: it gets -EOWNERDEAD. The child is to register the descriptor anew with epoll. Children made
- * by vfork() share the memory and the connection of their parent; those made by clone() or by _Fork() have none.
+ * So there is no moment in which neither process holds the segments. What the broker refuses (more than 4096 holds, say)
+ * or does not answer in time leaves the child without: it gets -EOWNERDEAD. The child is to register the descriptor anew
+ * with epoll. Children made by vfork() share the memory and the connection of their parent; those made by clone() or by
+ * _Fork() have none.
  *
  * Blocks:     up to options->timeout_usec
  * Return:     0, or

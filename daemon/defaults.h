@@ -69,6 +69,9 @@ static const struct limit_default limit_defaults[LIMIT_N] = {
 /* Events that wait for one connection that does not read; later ones are dropped. */
 #define DEFAULT_PEER_EVENTS_QUEUED 64u
 
+/* Holds that one FORK copies, in one go: some 2 µs each, while everybody else waits. */
+#define DEFAULT_FORK_HOLDS_MAX 4096u
+
 /* Connections that give up holds through shared memory; each costs a page and a map. */
 #define DEFAULT_RELEASES_MAX 4096u
 

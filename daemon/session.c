@@ -182,6 +182,15 @@ uint32_t session_copy_holds(struct session *s, struct session *from, struct wire
 	struct hold *hold, *copy;
 	uint32_t status;
 
+	if (from->n_holds > DEFAULT_FORK_HOLDS_MAX) {
+		*reterr = (struct wire_refusal){
+			.uid = s->cred.uid,
+			.rule = WIRE_RULE_HOLDS,
+			.used = from->n_holds,
+			.limit = DEFAULT_FORK_HOLDS_MAX,
+		};
+		return WIRE_STATUS_LIMIT;
+	}
 	/* Not begun where it cannot be finished. */
 	if (quota_charge_init(&s->b->quota, &all, s->user, LIMIT_HOLDS, from->n_holds, &s->limits, reterr) != 0)
 		return WIRE_STATUS_QUOTA;

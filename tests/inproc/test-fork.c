@@ -71,6 +71,24 @@ START_TEST(holds_and_handles_are_copied)
 }
 END_TEST
 
+/* They are copied in one go, while everybody else waits. */
+START_TEST(no_more_than_fit_in_one_go)
+{
+	struct codec_writer w;
+
+	must_create(other, "pub/a");
+	for (unsigned i = 0; i <= DEFAULT_FORK_HOLDS_MAX; i++)
+		must_open(parent, "pub/a", WIRE_ACCESS_READ);
+	request_begin(parent, &w);
+	ck_assert_uint_eq(client_reply(parent, request_end(parent, &w, WIRE_FORK, 0)), WIRE_STATUS_LIMIT);
+	ck_assert_uint_eq(parent->refusal.limit, DEFAULT_FORK_HOLDS_MAX);
+	ck_assert_uint_eq(parent->refusal.used, DEFAULT_FORK_HOLDS_MAX + 1);
+	must_close(parent, 1);
+	child = must_fork(parent);
+	ck_assert_uint_eq(((const struct wire_forked *)parent->packet.body)->n_holds, DEFAULT_FORK_HOLDS_MAX);
+}
+END_TEST
+
 START_TEST(access_is_copied_too)
 {
 	uint32_t handle;
@@ -386,6 +404,7 @@ static Suite *make_suite(void)
 	fdcheck_add(tcase);
 	tcase_add_checked_fixture(tcase, begin, end);
 	tcase_add_test(tcase, holds_and_handles_are_copied);
+	tcase_add_test(tcase, no_more_than_fit_in_one_go);
 	tcase_add_test(tcase, access_is_copied_too);
 	tcase_add_test(tcase, charged_and_given_back);
 	tcase_add_test(tcase, refused_without_a_trace);
