@@ -94,6 +94,11 @@ void reaper_take(struct reaper *reaper, int fd, uint64_t n_bytes)
 {
 	if (fd < 0)
 		return;
+	/* What comes when it is closed already, as from a freeze that outlasted the broker, holds nobody up any more. */
+	if (uv_is_closing((uv_handle_t *)&reaper->check)) {
+		fd_close(fd);
+		return;
+	}
 	if (!reaper->batch && n_bytes > REAPER_INLINE_BYTES) {
 		reaper->batch = reaper_batch_new();
 		if (reaper->batch)
