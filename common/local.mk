@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += libshmb-common.la
 libshmb_common_la_CFLAGS = $(AM_CFLAGS) -Wconversion -Wno-sign-conversion
 libshmb_common_la_SOURCES = \
 	common/cleanup.h \
+	common/fault.c \
+	common/fault.h \
 	common/fd.c \
 	common/fd.h \
 	common/macro.h \

@@ -14,12 +14,14 @@
 #include "daemon/config.h"
 #include "daemon/grant.h"
 #include "daemon/jobs.h"
+#include "daemon/keeping.h"
 #include "daemon/listener.h"
 #include "daemon/outflow.h"
 #include "daemon/quota.h"
 #include "daemon/reaper.h"
 #include "daemon/registry.h"
 #include "daemon/releases.h"
+#include "daemon/restore.h"
 #include "daemon/segment.h"
 #include "daemon/session.h"
 #include "daemon/wait.h"
@@ -50,6 +52,8 @@ struct broker {
 	struct outflow outflow;
 	struct releases_watch releases;
 	struct listeners listeners;
+	struct keeping keeping;
+	struct restored restored;
 	int notify_fd;	      /* -1: nobody wants to be notified */
 	uint32_t n_fds_max;   /* RLIMIT_NOFILE */
 	uid_t uid;	      /* the daemon's own */

@@ -16,9 +16,10 @@ static void (*const handlers[])(struct request *rq) = {
 	[WIRE_CLOSE] = handle_close,	 [WIRE_REMOVE] = handle_remove,	    [WIRE_STAT] = handle_stat,
 	[WIRE_PUBLISH] = handle_publish, [WIRE_GROW] = handle_grow,	    [WIRE_GRANT] = handle_grant,
 	[WIRE_LIST] = handle_list,	 [WIRE_HOLDERS] = handle_holders,   [WIRE_FORK] = handle_fork,
-	[WIRE_CANCEL] = handle_cancel,	 [WIRE_RELEASES] = handle_releases,
+	[WIRE_CANCEL] = handle_cancel,	 [WIRE_RELEASES] = handle_releases, [WIRE_CLAIM] = handle_claim,
+	[WIRE_STATS] = handle_stats,	 [WIRE_RECOVER] = handle_recover,
 };
-static_assert(ARRAY_SIZE(handlers) == WIRE_RELEASES + 1, "every request has a handler");
+static_assert(ARRAY_SIZE(handlers) == WIRE_RECOVER + 1, "every request has a handler");
 
 void dispatch(struct session *session, const struct codec_packet *packet)
 {

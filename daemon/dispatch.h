@@ -26,7 +26,10 @@ void result_granted(struct wire_result *result, const struct hold *hold, bool cr
 /* Answers an OPEN that has waited; @hold is NULL unless it was granted. */
 void open_answer(struct session *session, uint64_t cookie, struct wire_result *result, struct hold *hold);
 
-/* Handlers: opening, creating and giving up in dispatch_open.c, the rest in dispatch_manage.c and dispatch_list.c. */
+/*
+ * Handlers: opening, creating and giving up in dispatch_open.c, changing in dispatch_manage.c, what is
+ * asked in dispatch_list.c, restarts in dispatch_resume.c.
+ */
 void handle_create(struct request *rq);
 void handle_open(struct request *rq);
 void handle_close(struct request *rq);
@@ -40,6 +43,9 @@ void handle_grant(struct request *rq);
 void handle_stat(struct request *rq);
 void handle_list(struct request *rq);
 void handle_holders(struct request *rq);
+void handle_claim(struct request *rq);
+void handle_stats(struct request *rq);
+void handle_recover(struct request *rq);
 
 /* The segment that a request names, if the caller may know of it; else NULL and the status to refuse with. */
 struct segment *request_target(struct request *rq, const struct codec_target *target, uint32_t *ret_status);

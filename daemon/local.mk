@@ -15,6 +15,7 @@ libshmb_daemon_la_SOURCES = \
 	daemon/dispatch_list.c \
 	daemon/dispatch_manage.c \
 	daemon/dispatch_open.c \
+	daemon/dispatch_resume.c \
 	daemon/grant.c \
 	daemon/grant.h \
 	daemon/hold.c \
@@ -25,6 +26,7 @@ libshmb_daemon_la_SOURCES = \
 	daemon/index.h \
 	daemon/jobs.c \
 	daemon/jobs.h \
+	daemon/keeping.h \
 	daemon/listener.c \
 	daemon/listener.h \
 	daemon/log.c \
@@ -47,12 +49,14 @@ libshmb_daemon_la_SOURCES = \
 	daemon/registry.h \
 	daemon/releases.c \
 	daemon/releases.h \
+	daemon/restore.h \
 	daemon/segment.c \
 	daemon/segment.h \
 	daemon/segment_life.c \
 	daemon/segment_life.h \
 	daemon/session.c \
 	daemon/session.h \
+	daemon/stats.c \
 	daemon/wait.c \
 	daemon/wait.h
 libshmb_daemon_la_LIBADD = libshmb-proto.la libshmb-common.la $(UV_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) $(NETTLE_LIBS)

@@ -247,6 +247,21 @@ static bool check_welcome(const struct codec_packet *packet)
 	return ((const struct wire_welcome *)packet->body)->reserved == 0;
 }
 
+static bool check_stats(const struct codec_packet *packet)
+{
+	return ((const struct wire_stats *)packet->body)->reserved == 0;
+}
+
+static bool check_recover(const struct codec_packet *packet)
+{
+	return ((const struct wire_recover *)packet->body)->reserved == 0;
+}
+
+static bool check_recovered(const struct codec_packet *packet)
+{
+	return ((const struct wire_recovered *)packet->body)->reserved == 0;
+}
+
 /* --- the table ------------------------------------------------------------------------------------- */
 
 #define PADDED(n) ROUND_UP(n, WIRE_ALIGN)
@@ -296,9 +311,16 @@ const struct codec_row codec_rows[] = {
 	{ROW(CANCEL, REQUEST), FIXED(struct wire_cancel), .one_way = 2},
 	{ROW(RELEASES, REQUEST)},
 	{ROW(RELEASES, REPLY), FDS(1, 1)},
+	{ROW(CLAIM, REQUEST), FIXED(struct wire_claim)},
+	{ROW(CLAIM, REPLY), FIXED(struct wire_welcome), CHECK(check_welcome)},
+	{ROW(STATS, REQUEST)},
+	{ROW(STATS, REPLY), FIXED(struct wire_stats), CHECK(check_stats)},
+	{ROW(RECOVER, REQUEST), FIXED(struct wire_recover), CHECK(check_recover)},
+	{ROW(RECOVER, REPLY), FIXED(struct wire_recovered), CHECK(check_recovered)},
 	{ROW(WELCOME, EVENT), FIXED(struct wire_welcome), CHECK(check_welcome)},
 	{ROW(SEGMENT, EVENT), FIXED(struct wire_segment_event)},
 	{ROW(GOODBYE, EVENT)},
+	{ROW(RESUMED, EVENT), FIXED(struct wire_welcome), CHECK(check_welcome)},
 };
 
 const unsigned codec_n_rows = ARRAY_SIZE(codec_rows);
@@ -325,6 +347,7 @@ static bool check_flags(const struct codec_row *row, unsigned flags)
 	case CODEC_EVENT:
 		return flags == WIRE_FLAG_EVENT;
 	default:
+		flags &= ~(unsigned)WIRE_FLAG_REPEAT;
 		return (flags == 0 && row->one_way < 2) || (flags == WIRE_FLAG_ONE_WAY && row->one_way > 0);
 	}
 }

@@ -6,6 +6,7 @@ libshmb_proto_la_SOURCES = \
 	proto/codec-write.c \
 	proto/codec.c \
 	proto/codec.h \
+	proto/keep.h \
 	proto/name.c \
 	proto/name.h \
 	proto/status.c \

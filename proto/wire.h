@@ -23,6 +23,7 @@
 #define WIRE_NAME_MAX 255
 #define WIRE_LABEL_MAX 63
 #define WIRE_TOKEN_BYTES 16
+#define WIRE_SECRET_BYTES 16
 
 /* Items and trailing texts start at multiples of this. */
 #define WIRE_ALIGN 8
@@ -36,6 +37,7 @@ enum wire_flags {
 	WIRE_FLAG_REPLY = 1u << 0,   /* from the broker, answers the request with this cookie */
 	WIRE_FLAG_EVENT = 1u << 1,   /* from the broker, unasked; its cookie is 0 */
 	WIRE_FLAG_ONE_WAY = 1u << 2, /* from the client: do not answer (CLOSE and CANCEL only) */
+	WIRE_FLAG_REPEAT = 1u << 3,  /* from the client, after RESUMED: said before under this cookie, and not answered */
 };
 
 struct wire_header {
@@ -65,10 +67,14 @@ enum wire_opcode {
 	WIRE_FORK = 12,	   /* empty -> wire_forked, one fd: a connection with the same holds */
 	WIRE_CANCEL = 13,  /* wire_cancel (one-way only): end the waiting OPEN with that cookie */
 	WIRE_RELEASES = 14, /* empty -> empty, one fd: the memory of a wire_releases */
+	WIRE_CLAIM = 15,    /* wire_claim -> wire_welcome: this connection takes the place of one that was lost */
+	WIRE_STATS = 16,    /* empty -> wire_stats */
+	WIRE_RECOVER = 17,  /* wire_recover -> wire_recovered: what to do with a state that was set aside */
 
 	WIRE_WELCOME = 32, /* event, wire_welcome: the first packet, but of a forked connection; or a refusal */
 	WIRE_SEGMENT = 33, /* event, wire_segment_event: something happened to a segment held with WIRE_OPEN_NOTIFY */
 	WIRE_GOODBYE = 34, /* event, empty: the broker ends in good order; the connection closes next */
+	WIRE_RESUMED = 35, /* event, wire_welcome: another broker process goes on; repeat what was not answered */
 };
 
 /* --- status ---------------------------------------------------------------------------------------- */
@@ -379,6 +385,7 @@ struct wire_forked {
 	uint64_t session;
 	uint32_t n_holds;
 	uint32_t reserved;
+	uint8_t secret[WIRE_SECRET_BYTES]; /* see wire_welcome */
 };
 
 struct wire_cancel {
@@ -407,6 +414,61 @@ struct wire_welcome {
 	uint32_t uid; /* as the broker sees the peer */
 	uint32_t gid;
 	uint32_t features; /* none so far */
+	uint32_t reserved;
+	uint8_t secret[WIRE_SECRET_BYTES]; /* proves, in a CLAIM, that the session is the caller's */
+};
+
+/* The connection was lost together with the broker, its holds were not: the same process asks for them anew. */
+struct wire_claim {
+	uint64_t session;
+	uint8_t secret[WIRE_SECRET_BYTES];
+};
+
+/* Whether what the broker has would survive its death. */
+enum wire_keeping {
+	WIRE_KEEPING_OFF = 0,	   /* not wanted */
+	WIRE_KEEPING_ALL = 1,	   /* every descriptor is with the keeper */
+	WIRE_KEEPING_CATCHING = 2, /* a new keeper is being given all of them */
+	WIRE_KEEPING_PARTLY = 3,   /* some could not be kept: see n_unkept */
+	WIRE_KEEPING_LOST = 4,	   /* there is no keeper, or it does not read */
+	WIRE_KEEPING_N,
+};
+
+struct wire_stats {
+	uint64_t n_sessions;
+	uint64_t n_segments;
+	uint64_t n_bytes; /* capacity, of all users */
+	uint64_t n_holds;
+	uint64_t n_waits;
+	uint64_t n_users;
+	uint64_t n_detached;	   /* sessions whose connection was lost, and may be claimed */
+	uint64_t n_unkept;	   /* segments and sessions that would not survive the broker */
+	uint64_t process_usec;	   /* CLOCK_REALTIME: since when this process serves */
+	uint64_t state_usec;	   /* since when what it serves goes on, over restarts */
+	uint64_t recovery_usec;	   /* how long this process took to take it over; 0: it began empty */
+	uint64_t n_lost_segments;  /* not taken over, since their descriptors or records were not whole */
+	uint64_t n_aside_segments; /* in states that were set aside */
+	uint32_t n_restarts;	   /* of the state */
+	uint32_t n_aside;	   /* states that were set aside, and wait for RECOVER */
+	uint32_t keeping;	   /* enum wire_keeping */
+	uint32_t reserved;
+};
+
+enum wire_recover_action {
+	WIRE_RECOVER_TRY = 1,	  /* take the oldest state that was set aside over, beside what there is */
+	WIRE_RECOVER_DISCARD = 2, /* forget it, and free its memory */
+};
+
+struct wire_recover {
+	uint32_t action;
+	uint32_t reserved;
+};
+
+struct wire_recovered {
+	uint64_t n_segments; /* taken over, or forgotten */
+	uint64_t n_sessions;
+	uint64_t n_renamed; /* of the segments: their names are taken by now, so that they are orphans, or gone */
+	uint32_t n_left;    /* states still set aside */
 	uint32_t reserved;
 };
 
@@ -443,9 +505,13 @@ static_assert(sizeof(struct wire_list) == 16, "wire layout");
 static_assert(sizeof(struct wire_holders) == 24, "wire layout");
 static_assert(sizeof(struct wire_page) == 16, "wire layout");
 static_assert(sizeof(struct wire_holder) == 32, "wire layout");
-static_assert(sizeof(struct wire_forked) == 16, "wire layout");
+static_assert(sizeof(struct wire_forked) == 32, "wire layout");
 static_assert(sizeof(struct wire_releases) == 16 + 4 * WIRE_RELEASES_MAX, "wire layout");
-static_assert(sizeof(struct wire_welcome) == 24, "wire layout");
+static_assert(sizeof(struct wire_welcome) == 40, "wire layout");
+static_assert(sizeof(struct wire_claim) == 24, "wire layout");
+static_assert(sizeof(struct wire_stats) == 120, "wire layout");
+static_assert(sizeof(struct wire_recover) == 8, "wire layout");
+static_assert(sizeof(struct wire_recovered) == 32, "wire layout");
 static_assert(sizeof(struct wire_segment_event) == 32, "wire layout");
 static_assert(sizeof(struct wire_header) + sizeof(struct wire_batch) +
 			      WIRE_ITEMS_MAX * (sizeof(struct wire_create_item) + WIRE_NAME_MAX + WIRE_LABEL_MAX + 2) <=

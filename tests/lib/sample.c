@@ -81,6 +81,12 @@ static void put_request_body(struct codec_writer *w, unsigned opcode)
 	case WIRE_CANCEL:
 		codec_reserve(w, sizeof(struct wire_cancel));
 		break;
+	case WIRE_CLAIM:
+		codec_reserve(w, sizeof(struct wire_claim));
+		break;
+	case WIRE_RECOVER:
+		codec_reserve(w, sizeof(struct wire_recover));
+		break;
 	default:
 		break;
 	}
