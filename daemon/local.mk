@@ -26,11 +26,14 @@ libshmb_daemon_la_SOURCES = \
 	daemon/index.h \
 	daemon/jobs.c \
 	daemon/jobs.h \
+	daemon/journal.c \
+	daemon/journal.h \
 	daemon/keeping.h \
 	daemon/listener.c \
 	daemon/listener.h \
 	daemon/log.c \
 	daemon/log.h \
+	daemon/messages.h \
 	daemon/notify.c \
 	daemon/notify.h \
 	daemon/open.c \
