@@ -13,7 +13,6 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
-#include "daemon/notify.h"
 #include "daemon/peer.h"
 #include "proto/codec.h"
 
@@ -51,10 +50,10 @@ static void broker_on_reload(uv_signal_t *signal, int signum _unused_)
 {
 	struct broker *b = signal->data;
 
-	notify_send(b->notify_fd, "RELOADING=1");
+	service_reloading(b);
 	if (broker_reload(b) == 0)
 		log_info("configuration read again");
-	notify_send(b->notify_fd, "READY=1");
+	service_ready(b);
 }
 
 static int broker_watch_signals(struct broker *b)
@@ -119,7 +118,7 @@ static int broker_set_up(struct broker *b)
 
 	r = broker_raise_nofile(&b->n_fds_max);
 	if (r == 0)
-		r = notify_open(&b->notify_fd);
+		r = service_init(b);
 	if (r == 0)
 		r = broker_make_tables(b);
 	if (r == 0)
@@ -159,7 +158,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 		return -ENOMEM;
 	b->config_path = options->config_path;
 	b->config_must_exist = options->config_must_exist;
-	b->notify_fd = -1;
+	b->service = (struct service)SERVICE_INIT;
 	b->outflow.epoll_fd = -1;
 	b->releases.timer_fd = -1;
 	b->uid = geteuid();
@@ -188,10 +187,10 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 
 void broker_run(struct broker *b)
 {
-	notify_send(b->notify_fd, "READY=1");
+	service_ready(b);
 	while (!b->stopping)
 		uv_run(&b->loop, UV_RUN_DEFAULT);
-	notify_send(b->notify_fd, "STOPPING=1");
+	service_stopping(b);
 }
 
 void broker_step(struct broker *b, bool wait)
@@ -267,6 +266,7 @@ struct broker *broker_free(struct broker *b)
 	if (b->outflow.epoll_fd >= 0)
 		outflow_close(b);
 	releases_watch_close(b);
+	service_close(b);
 	/* Signals and the tokens' timer, as far as they were begun. */
 	uv_walk(&b->loop, broker_close_leftover, NULL);
 	uv_run(&b->loop, UV_RUN_DEFAULT);
@@ -280,7 +280,6 @@ struct broker *broker_free(struct broker *b)
 	registry_deinit(&b->registry);
 	quota_deinit(&b->quota);
 	config_free(b->config);
-	fd_close(b->notify_fd);
 	free(b);
 	return NULL;
 }

@@ -3,7 +3,7 @@
 
 /*
  * The broker: owns the loop, the tables and the sockets. Everything else in the daemon gets a pointer to it; there
- * are no globals but the log's level.
+ * are no globals but the log's.
  */
 
 #include <stdalign.h>
@@ -23,6 +23,7 @@
 #include "daemon/releases.h"
 #include "daemon/restore.h"
 #include "daemon/segment.h"
+#include "daemon/service.h"
 #include "daemon/session.h"
 #include "daemon/wait.h"
 #include "proto/wire.h"
@@ -54,7 +55,7 @@ struct broker {
 	struct listeners listeners;
 	struct keeping keeping;
 	struct restored restored;
-	int notify_fd;	      /* -1: nobody wants to be notified */
+	struct service service;
 	uint32_t n_fds_max;   /* RLIMIT_NOFILE */
 	uid_t uid;	      /* the daemon's own */
 	uint8_t hash_key[16]; /* of names */

@@ -57,6 +57,8 @@ libshmb_daemon_la_SOURCES = \
 	daemon/segment.h \
 	daemon/segment_life.c \
 	daemon/segment_life.h \
+	daemon/service.c \
+	daemon/service.h \
 	daemon/session.c \
 	daemon/session.h \
 	daemon/stats.c \

@@ -8,7 +8,6 @@
 #include <sys/un.h>
 
 #include "common/cleanup.h"
-#include "daemon/log.h"
 
 int notify_open(int *ret_fd)
 {
@@ -35,8 +34,7 @@ int notify_open(int *ret_fd)
 	return 0;
 }
 
-void notify_send(int fd, const char *state)
+int notify_send(int fd, const char *state)
 {
-	if (fd >= 0 && send(fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_warning("cannot notify the service manager: %s", strerror(errno));
+	return send(fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

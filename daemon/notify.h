@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Telling the service manager (sd_notify(3)) without ever blocking: sd_notify() itself waits when the manager is
+ * Datagrams to the service manager (sd_notify(3)) without ever blocking: sd_notify() itself waits when the manager is
  * busy and its queue is full.
  */
 
@@ -11,5 +11,5 @@
 /* A socket to $NOTIFY_SOCKET in @ret_fd, or -1 there when nobody wants to be notified. */
 int notify_open(int *ret_fd) _must_check_;
 
-/* "READY=1" and the like; dropped when it cannot be sent now. @fd may be -1. */
-void notify_send(int fd, const char *state);
+/* "READY=1" and the like, a line each. Returns 0 or a negative errno: -EAGAIN: not now; wait until it can be written. */
+int notify_send(int fd, const char *state) _must_check_;
