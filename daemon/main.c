@@ -11,6 +11,7 @@
 
 #include "common/fd.h"
 #include "daemon/broker.h"
+#include "daemon/journal.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
 		log_error("cannot open /dev/null: %s", strerror(-r));
 		return EXIT_FAILURE;
 	}
+	log_open(JOURNAL_PATH);
 	n = main_listen_fds(listen_fds);
 	if (n < 0) {
 		log_error("socket activation: %s", strerror(-n));
@@ -76,5 +78,6 @@ int main(int argc, char **argv)
 		r = r == OPTIONS_E_DONE ? EXIT_SUCCESS : 2;
 	}
 	options_done(&options);
+	log_close();
 	return r;
 }

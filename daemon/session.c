@@ -9,6 +9,7 @@
 #include "daemon/clock.h"
 #include "daemon/hold.h"
 #include "daemon/log.h"
+#include "daemon/messages.h"
 #include "daemon/peer.h"
 
 enum { SESSION_HOLD_BUCKETS = 1 << 22 };
@@ -208,12 +209,19 @@ uint32_t session_copy_holds(struct session *s, struct session *from, struct wire
 void session_complain(struct session *s, const char *what, const char *detail)
 {
 	struct log_rate *rate = &s->b->sessions.complaints[s->cred.uid % SESSION_COMPLAINERS];
+	const struct log_fields fields = {
+		.message_id = MESSAGE_VIOLATION,
+		.reason = what,
+		.has_uid = true,
+		.uid = s->cred.uid,
+		.pid = (pid_t)s->rec->pid,
+	};
 	uint32_t n_suppressed;
 
 	if (!log_rate_pass(rate, clock_usec(CLOCK_MONOTONIC), &n_suppressed))
 		return;
 	if (n_suppressed > 0)
 		log_warning("%u further complaints not shown", n_suppressed);
-	log_warning("uid %u, pid %u: %s%s%s; connection closed", (unsigned)s->cred.uid, s->rec->pid, what,
-		    detail ? ": " : "", detail ? detail : "");
+	log_event(LOG_LEVEL_WARNING, &fields, "uid %u, pid %u: %s%s%s; connection closed", (unsigned)s->cred.uid,
+		  s->rec->pid, what, detail ? ": " : "", detail ? detail : "");
 }
