@@ -13,6 +13,7 @@
 
 #include "common/fd.h"
 #include "daemon/log.h"
+#include "daemon/messages.h"
 #include "daemon/peer.h"
 #include "proto/codec.h"
 
@@ -81,13 +82,14 @@ static int broker_watch_signals(struct broker *b)
 
 static int broker_load_config(struct broker *b, struct config **ret_config)
 {
+	const struct log_fields fields = {.message_id = MESSAGE_CONFIG_ERROR};
 	char why[512];
 	int r;
 
 	r = b->config_path ? config_load(b->config_path, b->config_must_exist, ret_config, why, sizeof(why))
 			   : config_new(ret_config);
 	if (r < 0)
-		log_error("%s", b->config_path ? why : strerror(-r));
+		log_event(LOG_LEVEL_ERROR, &fields, "%s", b->config_path ? why : strerror(-r));
 	return r;
 }
 
