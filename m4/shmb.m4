@@ -41,3 +41,15 @@ AC_DEFUN([SHMB_ADD_LDFLAGS], [
 		LDFLAGS=$shmb_saved_LDFLAGS
 	done
 ])
+
+# SHMB_WITH_DIR(VARIABLE, WHAT, DEFAULT)
+# A directory below the prefix, unless --with-VARIABLE says where. With "no" nothing is installed there.
+AC_DEFUN([SHMB_WITH_DIR], [
+	AC_ARG_WITH([$1], [AS_HELP_STRING([--with-$1=DIR], [$2 (default: PREFIX/$3; no: do not install)])],
+		[], [with_$1=yes])
+	AS_CASE([$with_$1],
+		[yes], [$1='${prefix}/$3'],
+		[no], [$1=],
+		[$1=$with_$1])
+	AC_SUBST([$1])
+])
