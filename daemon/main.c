@@ -17,17 +17,35 @@
 
 enum { MAIN_LISTEN_FDS_MAX = 16 };
 
-/* The sockets of socket activation that are for clients. */
+/* Of what was passed: whether a socket is one for clients. The others are closed. */
+static bool main_is_for_clients(int fd, const char *name)
+{
+	if (strcmp(name, "admin") == 0) {
+		log_debug("nothing is said on the socket for administration yet");
+		return false;
+	}
+	if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0)
+		return true;
+	log_warning("passed descriptor %d (%s) is not a listening SOCK_SEQPACKET socket, ignoring", fd, name);
+	return false;
+}
+
+/* The sockets of socket activation that are for clients; told apart by their names, which come in any order. */
 static int main_listen_fds(int ret_fds[MAIN_LISTEN_FDS_MAX])
 {
-	int n = sd_listen_fds(1), n_ours = 0;
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(1, &names), n_ours = 0;
 
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n && n_ours < MAIN_LISTEN_FDS_MAX; fd++) {
-		if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0)
+	for (int i = 0; i < n; i++) {
+		int fd = SD_LISTEN_FDS_START + i;
+
+		if (n_ours < MAIN_LISTEN_FDS_MAX && main_is_for_clients(fd, names[i]))
 			ret_fds[n_ours++] = fd;
 		else
-			log_warning("passed descriptor %d is not a listening SOCK_SEQPACKET socket, ignoring", fd);
+			fd_close(fd);
+		free(names[i]);
 	}
+	free(names);
 	return n < 0 ? n : n_ours;
 }
 
