@@ -15,7 +15,8 @@ libshmb_client_la_SOURCES = \
 	client/reader.c \
 	client/release.c \
 	client/segment.c \
-	client/shmbroker.h
+	client/shmbroker.h \
+	client/stats.c
 libshmb_client_la_LIBADD = libshmb-proto.la libshmb-common.la
 
 lib_LTLIBRARIES += libshmbroker.la

@@ -952,6 +952,87 @@ typedef int (*shmb_holders_fn)(const struct shmb_holder *holder, void *userdata)
  */
 int shmb_holders(struct shmb_conn *conn, uint64_t id, shmb_holders_fn fn, void *userdata, struct shmb_error *reterr);
 
+/* --- the broker itself -------------------------------------------------------------------------------------------- */
+
+#define SHMB_KEEPING_OFF 0u	 /* nothing: it was told not to */
+#define SHMB_KEEPING_ALL 1u	 /* everything */
+#define SHMB_KEEPING_CATCHING 2u /* everything soon: a new keeper is being given it */
+#define SHMB_KEEPING_PARTLY 3u	 /* all but n_unkept: the keeper has no room for them */
+#define SHMB_KEEPING_LOST 4u	 /* nothing at the moment: there is no keeper, or it does not answer */
+
+/* Whose segments, sessions and so on is not told: the figures are those of all users together. */
+struct shmb_stats {
+	size_t size; /* in: sizeof this struct */
+	uint64_t n_sessions;
+	uint64_t n_segments;
+	uint64_t n_bytes; /* capacity: not all of it need be in use */
+	uint64_t n_holds; /* open segments */
+	uint64_t n_waits; /* opens that wait */
+	uint64_t n_users;
+	uint64_t n_detached;	   /* sessions that lost their connection, and wait for their program to come again */
+	uint64_t n_unkept;	   /* segments and sessions that would not survive the broker */
+	uint64_t process_usec;	   /* since 1970: when this process of the broker began to serve */
+	uint64_t state_usec;	   /* since 1970: when what it serves began, however often it was restarted since */
+	uint64_t recovery_usec;	   /* how long this process took to take over from the one before; 0: there was none */
+	uint64_t n_lost_segments;  /* that could not be taken over */
+	uint64_t n_aside_segments; /* in the states that were set aside */
+	uint32_t n_restarts;	   /* since state_usec */
+	uint32_t n_aside;	   /* states that were set aside: see shmb_recover() */
+	uint32_t keeping;	   /* SHMB_KEEPING_*: what would survive the broker's death */
+	uint32_t reserved;
+};
+#define SHMB_STATS_INIT                                                                      \
+	{                                                                                    \
+		sizeof(struct shmb_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+	}
+
+/**
+ * shmb_stats() - ask the broker how it is
+ * @conn:    the connection
+ * @stats:   begins as SHMB_STATS_INIT; all but its size is written, on success only
+ * @reterr:  why not, in words; or NULL
+ *
+ * Everybody may ask. The figures are of one moment.
+ *
+ * Return:     0, or
+ *             -EINVAL  NULL, or stats->size is smaller than this header's
+ * Since:      0.1
+ */
+int shmb_stats(struct shmb_conn *conn, struct shmb_stats *stats, struct shmb_error *reterr);
+
+#define SHMB_RECOVER_TRY 1u	/* take the oldest state that was set aside over, beside what there is */
+#define SHMB_RECOVER_DISCARD 2u /* forget it, and free its memory */
+
+struct shmb_recovered {
+	uint64_t n_segments; /* taken over, or forgotten */
+	uint64_t n_sessions;
+	uint64_t n_renamed; /* of the segments: lost their name, since it means another one by now */
+	uint32_t n_left;    /* states that are still set aside */
+	uint32_t reserved;
+};
+
+/**
+ * shmb_recover() - decide about a state that the broker has set aside
+ * @conn:           the connection
+ * @action:         SHMB_RECOVER_TRY or SHMB_RECOVER_DISCARD
+ * @ret_recovered:  what became of it; or NULL
+ * @reterr:         why not, in words; or NULL
+ *
+ * A broker that dies three times over what it has taken over sets that aside, and begins empty. Nothing of it is freed
+ * until somebody decides: to try once more, perhaps with another version of the broker, or to do without. One call is
+ * about one state, the oldest; shmb_stats() tells how many there are.
+ *
+ * A segment that is taken over, and whose name means another one by now, has no name any more: it goes with its last
+ * holder.
+ *
+ * Return:     0, or
+ *             -ENOENT  no state is set aside
+ *             -EACCES  only root and the broker's own user may
+ * Since:      0.1
+ */
+int shmb_recover(struct shmb_conn *conn, uint32_t action, struct shmb_recovered *ret_recovered,
+		 struct shmb_error *reterr);
+
 /* --- miscellany --------------------------------------------------------------------------------------------------- */
 
 /**

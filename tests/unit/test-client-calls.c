@@ -270,6 +270,78 @@ START_TEST(holders)
 }
 END_TEST
 
+/* --- the broker itself -------------------------------------------------------------------------------------------- */
+
+START_TEST(stats)
+{
+	const struct wire_stats said = {
+		.n_sessions = 1,
+		.n_segments = 2,
+		.n_bytes = 3,
+		.n_holds = 4,
+		.n_waits = 5,
+		.n_users = 6,
+		.n_detached = 7,
+		.n_unkept = 8,
+		.process_usec = 9,
+		.state_usec = 10,
+		.recovery_usec = 11,
+		.n_lost_segments = 12,
+		.n_aside_segments = 13,
+		.n_restarts = 14,
+		.n_aside = 15,
+		.keeping = WIRE_KEEPING_PARTLY,
+	};
+	struct {
+		struct shmb_stats known;
+		uint64_t more;
+	} later = {SHMB_STATS_INIT, 1};
+	struct shmb_stats seen = SHMB_STATS_INIT;
+
+	answer(WIRE_STATS, &said, sizeof(said));
+	ck_assert_int_eq(shmb_stats(fake.conn, &seen, &error), 0);
+	fake_expect(&fake, WIRE_STATS);
+	ck_assert_uint_eq(seen.size, sizeof(seen));
+	/* What is 64 bits wide stands in the same order in both, and so does the rest. */
+	ck_assert_mem_eq(&seen.n_sessions, &said, sizeof(said));
+
+	later.known.size = sizeof(later);
+	answer(WIRE_STATS, &said, sizeof(said));
+	ck_assert_int_eq(shmb_stats(fake.conn, &later.known, &error), 0);
+	ck_assert_uint_eq(later.known.size, sizeof(later));
+	ck_assert_uint_eq(later.known.keeping, SHMB_KEEPING_PARTLY);
+	ck_assert_uint_eq(later.more, 0);
+
+	seen.size--;
+	ck_assert_int_eq(shmb_stats(fake.conn, &seen, &error), -EINVAL);
+	ck_assert_int_eq(shmb_stats(fake.conn, NULL, &error), -EINVAL);
+}
+END_TEST
+
+START_TEST(recover)
+{
+	const struct wire_recovered said = {.n_segments = 1, .n_sessions = 2, .n_renamed = 3, .n_left = 4};
+	struct shmb_recovered seen;
+
+	answer(WIRE_RECOVER, &said, sizeof(said));
+	ck_assert_int_eq(shmb_recover(fake.conn, SHMB_RECOVER_DISCARD, &seen, &error), 0);
+	fake_expect(&fake, WIRE_RECOVER);
+	ck_assert_uint_eq(((const struct wire_recover *)fake.request.body)->action, WIRE_RECOVER_DISCARD);
+	ck_assert_uint_eq(seen.n_segments, 1);
+	ck_assert_uint_eq(seen.n_sessions, 2);
+	ck_assert_uint_eq(seen.n_renamed, 3);
+	ck_assert_uint_eq(seen.n_left, 4);
+
+	answer(WIRE_RECOVER, &said, sizeof(said));
+	ck_assert_int_eq(shmb_recover(fake.conn, SHMB_RECOVER_TRY, NULL, &error), 0);
+	fake_refuse(&fake, WIRE_RECOVER, fake_next_cookie(&fake), WIRE_STATUS_NOT_FOUND);
+	ck_assert_int_eq(shmb_recover(fake.conn, SHMB_RECOVER_TRY, &seen, &error), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(error.text, "set aside"));
+	ck_assert_int_eq(shmb_recover(fake.conn, 0, &seen, &error), -EINVAL);
+	ck_assert_int_eq(shmb_recover(fake.conn, 3, &seen, &error), -EINVAL);
+}
+END_TEST
+
 /* --- events ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(events_in_order)
@@ -374,6 +446,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, list_lets_its_callback_call);
 	tcase_add_test(tcase, stat_fills_all);
 	tcase_add_test(tcase, holders);
+	tcase_add_test(tcase, stats);
+	tcase_add_test(tcase, recover);
 	tcase_add_test(tcase, events_in_order);
 	tcase_add_test(tcase, events_of_the_closed_are_dropped);
 	tcase_add_test(tcase, lost_events_are_counted);
