@@ -1,0 +1,21 @@
+# What keeps the broker's descriptors: on libc alone.
+keeper_sources = \
+	daemon/keeper/closer.c \
+	daemon/keeper/closer.h \
+	daemon/keeper/keeper.c \
+	daemon/keeper/keeper.h \
+	daemon/keeper/kept.c \
+	daemon/keeper/kept.h \
+	daemon/keeper/link.c \
+	daemon/keeper/link.h \
+	daemon/keeper/main.c
+
+pkglibexec_PROGRAMS = shmbroker-keeper
+shmbroker_keeper_SOURCES = $(keeper_sources)
+shmbroker_keeper_LDADD = libshmb-common.la
+
+# The same with fault points: see common/fault.h.
+check_PROGRAMS += tests/shmbroker-keeper-faults
+tests_shmbroker_keeper_faults_SOURCES = $(keeper_sources) common/fault.c
+tests_shmbroker_keeper_faults_CPPFLAGS = $(AM_CPPFLAGS) -DSHMB_FAULTS
+tests_shmbroker_keeper_faults_LDADD = libshmb-common.la
