@@ -100,8 +100,8 @@ static void service_tell(struct service *s)
 
 	service_look(service_broker(s), &now);
 	service_say_status(&now, status, sizeof(status));
-	snprintf(text, sizeof(text), "%s%s%s%s%s%s", s->state, s->state[0] ? "\n" : "", s->status ? "STATUS=" : "",
-		 s->status ? status : "", s->status ? "\n" : "", s->alive ? "WATCHDOG=1\n" : "");
+	snprintf(text, sizeof(text), "%s%s%s%s%s", s->state, s->status ? "STATUS=" : "", s->status ? status : "",
+		 s->status ? "\n" : "", s->alive ? "WATCHDOG=1\n" : "");
 	r = notify_send(s->fd, text);
 	if (r == -EAGAIN) {
 		(void)uv_poll_start(&s->writable, UV_WRITABLE, service_on_writable);
@@ -256,15 +256,18 @@ void service_recovering(struct broker *b, uint64_t n_done, uint64_t n_all)
 	struct service *s = &b->service;
 	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 	char text[160];
+	int r;
 
-	if (s->fd < 0 || now - s->recovering_at_usec < RECOVERING_PERIOD_USEC)
+	if (s->fd < 0 || now < s->recovering_at_usec)
 		return;
-	s->recovering_at_usec = now;
+	s->recovering_at_usec = now + RECOVERING_PERIOD_USEC;
 	snprintf(text, sizeof(text),
-		 "EXTEND_TIMEOUT_USEC=%" PRIu64 "\nSTATUS=recovering: %" PRIu64 " of %" PRIu64 " segments",
+		 "EXTEND_TIMEOUT_USEC=%" PRIu64 "\nSTATUS=recovering: %" PRIu64 " of %" PRIu64 " segments\n",
 		 RECOVERING_EXTEND_USEC, n_done, n_all);
-	/* One that is lost is followed by others. */
-	(void)notify_send(s->fd, text);
+	r = notify_send(s->fd, text);
+	/* One that there is no room for is followed by others. */
+	if (r != -EAGAIN)
+		service_sent(s, r);
 }
 
 void service_ready(struct broker *b)
@@ -277,7 +280,7 @@ void service_ready(struct broker *b)
 		s->watchdog_at_usec = clock_usec(CLOCK_MONOTONIC) + s->watchdog_usec;
 		service_set_timer(s);
 	}
-	snprintf(s->state, sizeof(s->state), "READY=1");
+	snprintf(s->state, sizeof(s->state), "READY=1\n");
 	s->status = true;
 	service_tell(s);
 }
@@ -288,7 +291,7 @@ void service_reloading(struct broker *b)
 
 	if (s->fd < 0)
 		return;
-	snprintf(s->state, sizeof(s->state), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_usec(CLOCK_MONOTONIC));
+	snprintf(s->state, sizeof(s->state), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\n", clock_usec(CLOCK_MONOTONIC));
 	service_tell(s);
 }
 
@@ -298,6 +301,6 @@ void service_stopping(struct broker *b)
 
 	if (s->fd < 0)
 		return;
-	snprintf(s->state, sizeof(s->state), "STOPPING=1");
+	snprintf(s->state, sizeof(s->state), "STOPPING=1\n");
 	service_tell(s);
 }

@@ -32,7 +32,7 @@ struct service {
 	uint64_t watchdog_at_usec;   /* CLOCK_MONOTONIC; UINT64_MAX: not wanted */
 	uint64_t status_at_usec;     /* likewise; UINT64_MAX: nothing has changed */
 	uint64_t watchdog_usec;	     /* from one sign of life to the next; 0: not wanted */
-	uint64_t recovering_at_usec; /* when that was last told */
+	uint64_t recovering_at_usec; /* when that is told again */
 	struct service_figures told;
 	/* Still to be told. */
 	char state[64]; /* "READY=1" or the like; a later one takes the place of an earlier one */

@@ -24,9 +24,11 @@ test_programs += \
 	tests/unit/test-hugepages \
 	tests/unit/test-index \
 	tests/unit/test-jobs \
+	tests/unit/test-journal \
 	tests/unit/test-log \
 	tests/unit/test-notify \
 	tests/unit/test-options \
 	tests/unit/test-quota \
 	tests/unit/test-reaper \
-	tests/unit/test-registry
+	tests/unit/test-registry \
+	tests/unit/test-service
