@@ -18,6 +18,7 @@ dist_systemduserunit_DATA = \
 	systemd/user/shmbrokerd.socket
 dist_sysusers_DATA = systemd/sysusers.d/shmbroker.conf
 dist_tmpfiles_DATA = systemd/tmpfiles.d/shmbroker.conf
+dist_systemdcatalog_DATA = systemd/shmbroker.catalog
 
 CLEANFILES += $(system_services) $(user_services)
 EXTRA_DIST += $(system_services:=.in) $(user_services:=.in)

@@ -66,5 +66,7 @@ limits_of_page()
 }
 limits_of_source >"${limits=$(mktemp)}"
 clean 'limits are those of the source' "$(limits_of_page | diff "$limits" -)"
+clean 'every message is in the catalog, and no other' \
+	"$({ grep -oE '[0-9a-f]{32}' daemon/messages.h; sed -n 's/^-- //p' systemd/shmbroker.catalog; } | sort | uniq -u)"
 rm -f "$limits"
 done_checking
