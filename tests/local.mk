@@ -7,6 +7,7 @@ include tests/facts/local.mk
 include tests/unit/local.mk
 include tests/inproc/local.mk
 include tests/system/local.mk
+include tests/survival/local.mk
 include tests/fuzz/local.mk
 include tests/lint/local.mk
 
