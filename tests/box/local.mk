@@ -1,0 +1,24 @@
+# The service under a real systemd. All tests use one installation.
+box_scripts = \
+	tests/box/test-service.sh
+
+# A sandbox and sanitizers do not go together.
+if !ENABLE_SANITIZERS
+test_scripts += $(box_scripts)
+endif
+
+EXTRA_DIST += $(box_scripts) \
+	tests/box/lib.sh \
+	tests/box/systemd-box
+
+# Where the box's systemd finds it, whatever the prefix is.
+box_stage = $(abs_builddir)/tests/box/stage
+tests/box/installed: $(PROGRAMS) $(LTLIBRARIES) $(DATA)
+	$(AM_V_GEN)rm -rf $(box_stage) && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR=$(box_stage) \
+		systemdsystemunitdir=/usr/local/lib/systemd/system systemduserunitdir=/usr/local/lib/systemd/user \
+		sysusersdir=/usr/local/lib/sysusers.d tmpfilesdir=/usr/local/lib/tmpfiles.d >/dev/null && touch $@
+$(box_scripts:.sh=.log): tests/box/installed
+
+CLEANFILES += tests/box/installed
+clean-local:
+	rm -rf $(box_stage)
