@@ -140,7 +140,7 @@ static void exec_daemon(const char *program, const char *config_path, const char
 	if (setenv("NOTIFY_SOCKET", notify_path, 1) < 0)
 		return;
 
-	execlp(program, program, "--config", config_path, "--socket", socket_path, "--log-level", "warning", NULL);
+	execlp(program, program, "--keeper", "none", "--config", config_path, "--socket", socket_path, "--log-level", "warning", NULL);
 	(void)fprintf(stderr, "shmbroker-bench: %s: %s\n", program, strerror(errno));
 }
 

@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -205,4 +207,17 @@ int peercred_attach(int sock, bool on)
 	if (setsockopt(sock, SOL_SOCKET, SO_PASSPIDFD, &value, sizeof(value)) < 0 && errno != ENOPROTOOPT)
 		return -errno;
 	return 0;
+}
+
+/* Before Linux 6.9 all pidfds share one inode. Source: include/uapi/linux/magic.h. */
+#define PIDFS_MAGIC 0x50494446
+
+uint64_t peercred_pidfd_ino(int pidfd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (pidfd < 0 || fstatfs(pidfd, &fs) < 0 || fs.f_type != PIDFS_MAGIC || fstat(pidfd, &st) < 0)
+		return 0;
+	return st.st_ino;
 }

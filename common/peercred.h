@@ -53,5 +53,11 @@ bool peercred_in_group(const struct peercred *c, gid_t gid);
  */
 int peercred_pidfd_open(pid_t pid, int *ret_pidfd) _must_check_;
 
+/*
+ * A number for the process behind @pidfd that no other has while the machine is up (its inode: Linux 6.9), or 0 where
+ * there is none.
+ */
+uint64_t peercred_pidfd_ino(int pidfd);
+
 /* 1 when the process behind @pidfd has exited, 0 when it lives, or a negative errno. Does not block. */
 int peercred_pidfd_exited(int pidfd) _must_check_;

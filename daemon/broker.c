@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #include "common/fd.h"
+#include "daemon/crash.h"
 #include "daemon/log.h"
 #include "daemon/messages.h"
 #include "daemon/peer.h"
@@ -42,7 +43,9 @@ static void broker_on_stop(uv_signal_t *signal, int signum)
 {
 	struct broker *b = signal->data;
 
-	log_info("stopping on signal %d", signum);
+	/* From a terminal, or where nobody keeps anything, it is for good. */
+	b->leaving = signum == SIGTERM && b->keeping.path;
+	log_info("stopping on signal %d%s", signum, b->leaving ? ", what there is stays with the keeper" : "");
 	b->stopping = true;
 	uv_stop(&b->loop);
 }
@@ -134,7 +137,7 @@ static int broker_set_up(struct broker *b)
 	return r;
 }
 
-static int broker_listen(struct broker *b, const struct broker_options *options)
+static int broker_listen(struct broker *b, const struct broker_options *options, struct kept_set *kept)
 {
 	int r = 0;
 
@@ -144,10 +147,42 @@ static int broker_listen(struct broker *b, const struct broker_options *options)
 			log_error("cannot use the passed socket %d: %s", options->listen_fds[i], strerror(-r));
 	}
 	for (unsigned i = 0; options->socket_paths && options->socket_paths[i] && r == 0; i++) {
-		r = listener_bind(b, options->socket_paths[i]);
+		r = listener_take(b, options->socket_paths[i], kept);
+		if (r == LISTENER_E_NONE)
+			r = listener_bind(b, options->socket_paths[i]);
 		if (r == 0)
 			log_info("listening on %s", options->socket_paths[i]);
 	}
+	return r;
+}
+
+/* What a broker before this one left; without a keeper there is nothing. */
+static int broker_take_over(struct broker *b, const struct broker_options *options)
+{
+	struct kept_set kept = {};
+	int r;
+
+	r = keeping_open(b, &options->keeping);
+	if (r == 0) {
+		r = keeping_take(b, 0, &kept);
+		if (r == -EMFILE)
+			log_error("the keeper has more descriptors than this process may open (%u); raise LimitNOFILE",
+				  b->n_fds_max);
+		else if (r < 0)
+			log_error("the keeper does not give what it has: %s", strerror(-r));
+	}
+	if (r == 0)
+		r = broker_listen(b, options, &kept);
+	if (r == 0)
+		r = restore_state(b, &kept);
+	if (r == 0) {
+		listeners_deposit(b);
+		keeping_drop_rest(b, &kept);
+		keeping_watch(b);
+	} else {
+		b->leaving = true;
+	}
+	kept_set_done(&kept);
 	return r;
 }
 
@@ -176,9 +211,10 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	jobs_init(&b->jobs, &b->loop);
 	reaper_init(&b->reaper, &b->loop);
 	listeners_init(b);
+	keeping_init(b);
 	r = broker_set_up(b);
 	if (r == 0)
-		r = broker_listen(b, options);
+		r = broker_take_over(b, options);
 	if (r < 0) {
 		broker_free(b);
 		return r;
@@ -234,7 +270,7 @@ static void broker_end_sessions(struct broker *b)
 	codec_begin(&w, buf, sizeof(buf));
 	n = codec_end(&w, WIRE_GOODBYE, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
 	DL_FOREACH_SAFE (b->sessions.list, s, next) {
-		if (s->peer)
+		if (s->peer && !b->leaving)
 			peer_send_event(s->peer, buf, n);
 		session_end(s);
 	}
@@ -260,6 +296,11 @@ struct broker *broker_free(struct broker *b)
 
 	if (!b)
 		return NULL;
+	crash_forget();
+	/* What is torn down below is only this process' own then. */
+	if (b->leaving && b->registry.header && registry_detach(&b->registry) < 0)
+		_exit(EXIT_SUCCESS);
+	keeping_close(b, !b->leaving);
 	listeners_close(b);
 	broker_end_sessions(b);
 	broker_end_segments(b);

@@ -91,6 +91,7 @@ int config_new(struct config **ret_config)
 		}
 		space->create = CONFIG_CREATE_ALL;
 	}
+	config->recovery_attempts = DEFAULT_RECOVERY_ATTEMPTS;
 	*ret_config = config;
 	return 0;
 }
@@ -272,6 +273,13 @@ static int config_namespace_key(struct config_parser *p, const char *key, const 
 	return 1;
 }
 
+static int config_recovery_attempts(struct config_parser *p, const char *value)
+{
+	if (parse_u32(value, &p->config->recovery_attempts) < 0)
+		return config_fail(p, "recovery_attempts: \"%s\" is not a number", value);
+	return 1;
+}
+
 static int config_handler(void *userdata, const char *section _unused_, const char *key, const char *value)
 {
 	struct config_parser *p = userdata;
@@ -287,6 +295,8 @@ static int config_handler(void *userdata, const char *section _unused_, const ch
 			return config_fail(p, "%s: \"%s\" is neither yes nor no", key, value);
 		return 1;
 	}
+	if (strcmp(p->section, "broker") == 0 && strcmp(key, "recovery_attempts") == 0)
+		return config_recovery_attempts(p, value);
 	return config_limit(p, key, value);
 }
 

@@ -45,6 +45,7 @@ struct config {
 	struct config_limits *overrides;
 	struct config_namespace *namespaces;
 	bool allow_overflow_ids;
+	uint32_t recovery_attempts; /* deaths of which a state may be the cause, until it is set aside; 0: any number */
 };
 
 /* The built-in configuration. */

@@ -81,3 +81,6 @@ static const struct limit_default limit_defaults[LIMIT_N] = {
 
 /* Steps of long work (a session with ten thousand holds) between two looks at the clients. */
 #define DEFAULT_SLICE_STEPS 64u
+
+/* Deaths in a row, while a state is taken over or of a fault soon after, until it is set aside. */
+#define DEFAULT_RECOVERY_ATTEMPTS 3u

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/dispatch.h"
 
+#include "common/fault.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
 #include "daemon/peer.h"
+#include "daemon/resume.h"
 #include "proto/name.h"
 
 static void handle_ping(struct request *rq)
@@ -23,29 +25,26 @@ static_assert(ARRAY_SIZE(handlers) == WIRE_RECOVER + 1, "every request has a han
 
 void dispatch(struct session *session, const struct codec_packet *packet)
 {
-	struct request rq = {.b = session->b, .session = session, .packet = packet};
+	const struct wire_header *h = packet->header;
+	struct request rq = {
+		.b = session->b,
+		.session = session,
+		.packet = packet,
+		.repeat = h->flags & WIRE_FLAG_REPEAT,
+	};
+	uint64_t *in_hand = &rq.b->registry.header->in_hand;
 
+	if (!resume_note(session, h->cookie, rq.repeat))
+		return;
+	/* Should this request be what kills us, whoever comes after us knows whose it was. */
+	__atomic_store_n(in_hand, session->rec->id, __ATOMIC_RELEASE);
+	fault_point("request-begun");
+	session->cookie = h->cookie;
 	codec_begin(&rq.reply, rq.b->tx, sizeof(rq.b->tx));
 	/* The codec lets only known requests through. */
-	handlers[packet->header->opcode](&rq);
-}
-
-/* Those whose repetition, after a restart, must not do them twice. */
-static bool request_changes_state(unsigned opcode)
-{
-	switch (opcode) {
-	case WIRE_CREATE:
-	case WIRE_OPEN:
-	case WIRE_CLOSE:
-	case WIRE_REMOVE:
-	case WIRE_PUBLISH:
-	case WIRE_GROW:
-	case WIRE_GRANT:
-	case WIRE_FORK:
-		return true;
-	default:
-		return false;
-	}
+	handlers[h->opcode](&rq);
+	fault_point("request-done");
+	__atomic_store_n(in_hand, 0, __ATOMIC_RELEASE);
 }
 
 static void request_send(struct request *rq, uint32_t status, const int *fds, const uint32_t *handles, unsigned n_fds)
@@ -53,10 +52,6 @@ static void request_send(struct request *rq, uint32_t status, const int *fds, co
 	const struct wire_header *h = rq->packet->header;
 	size_t n;
 
-	if (request_changes_state(h->opcode)) {
-		rq->session->rec->last_status = status;
-		rq->session->rec->last_cookie = h->cookie;
-	}
 	n = codec_end(&rq->reply, h->opcode, WIRE_FLAG_REPLY, status, h->cookie, n_fds);
 	if (!(h->flags & WIRE_FLAG_ONE_WAY))
 		peer_send(rq->session->peer, rq->b->tx, n, fds, handles, n_fds);

@@ -12,6 +12,7 @@ struct request {
 	struct broker *b;
 	struct session *session;
 	const struct codec_packet *packet;
+	bool repeat; /* what it asks may be done already: resume.h */
 	struct codec_writer reply;
 };
 

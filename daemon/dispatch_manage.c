@@ -7,10 +7,12 @@
 #include <utlist.h>
 
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
 #include "daemon/dispatch.h"
 #include "daemon/peer.h"
+#include "daemon/resume.h"
 
 static uint32_t manage_refuse(const struct segment *s, enum wire_rule rule, struct wire_refusal *reterr)
 {
@@ -20,7 +22,8 @@ static uint32_t manage_refuse(const struct segment *s, enum wire_rule rule, stru
 
 /* --- REMOVE ------------------------------------------------------------------------------------------ */
 
-static void remove_one(struct request *rq, const struct codec_target *target, struct wire_verdict *verdict)
+static void remove_one(struct request *rq, const struct codec_target *target, struct registry_removal *removal,
+		       uint32_t item, struct wire_verdict *verdict)
 {
 	struct segment *s = request_target(rq, target, &verdict->status);
 
@@ -35,7 +38,27 @@ static void remove_one(struct request *rq, const struct codec_target *target, st
 		return;
 	}
 	verdict->n_holders = s->n_holds;
+	if (removal) {
+		removal->verdicts[item] = *verdict;
+		removal->doing = s->rec->id;
+		__atomic_store_n(&removal->doing_item, item + 1, __ATOMIC_RELEASE);
+	}
+	fault_point("removing");
 	segment_unname(rq->b, s, WIRE_WHAT_REMOVED);
+	fault_point("removed");
+}
+
+/* Whether a process before this one has done it, though perhaps not noted that it had. */
+static bool remove_was_done(struct request *rq, const struct registry_removal *removal, uint32_t item)
+{
+	const struct segment *s;
+
+	if (item < removal->n_done)
+		return true;
+	if (removal->doing_item != item + 1)
+		return false;
+	s = segment_find_id(rq->b, removal->doing);
+	return !s || s->rec->state == WIRE_STATE_ORPHANED;
 }
 
 void handle_remove(struct request *rq)
@@ -43,15 +66,29 @@ void handle_remove(struct request *rq)
 	struct wire_batch batch = {};
 	struct codec_reader reader;
 	struct codec_target target;
-	struct wire_verdict *verdict;
+	struct registry_removal *removal;
+	struct wire_verdict *verdicts;
 
 	codec_read_batch(rq->packet, &reader);
 	batch.count = reader.count;
 	codec_put(&rq->reply, &batch, sizeof(batch));
-	verdict = codec_reserve(&rq->reply, batch.count * sizeof(*verdict));
-	for (; codec_next_target(&reader, &target); verdict++)
-		remove_one(rq, &target, verdict);
+	verdicts = codec_reserve(&rq->reply, batch.count * sizeof(*verdicts));
+	removal = removal_begin(rq->session, rq->packet->header->cookie, rq->repeat);
+	for (uint32_t i = 0; codec_next_target(&reader, &target); i++) {
+		if (removal && remove_was_done(rq, removal, i)) {
+			verdicts[i] = removal->verdicts[i];
+			continue;
+		}
+		remove_one(rq, &target, removal, i, &verdicts[i]);
+		if (removal) {
+			removal->verdicts[i] = verdicts[i];
+			__atomic_store_n(&removal->n_done, i + 1, __ATOMIC_RELEASE);
+		}
+	}
 	request_reply(rq, NULL, NULL, 0);
+	/* An answer that is queued has not been given. */
+	if (!rq->session->peer->queue)
+		removal_forget(rq->session);
 }
 
 /* --- PUBLISH ----------------------------------------------------------------------------------------- */
@@ -155,6 +192,11 @@ static uint32_t publish_frozen(struct request *rq, struct segment *s)
 	return WIRE_STATUS_OK;
 }
 
+static bool publish_was_done(const struct segment *s, bool freeze)
+{
+	return s->rec->flags & REGISTRY_SEGMENT_PUBLISHED && freeze == !!(s->rec->flags & REGISTRY_SEGMENT_FROZEN);
+}
+
 void handle_publish(struct request *rq)
 {
 	const struct wire_publish *publish = rq->packet->body;
@@ -165,6 +207,10 @@ void handle_publish(struct request *rq)
 
 	codec_read_target(rq->packet, &target);
 	s = request_target(rq, &target, &status);
+	if (s && rq->repeat && publish_was_done(s, publish->freeze)) {
+		request_reply(rq, NULL, NULL, 0);
+		return;
+	}
 	if (s)
 		status = segment_publish_check(s, rq->session, &refusal);
 	if (status == WIRE_STATUS_OK && publish->freeze) {
@@ -207,7 +253,9 @@ void handle_grow(struct request *rq)
 
 	codec_read_target(rq->packet, &target);
 	s = request_target(rq, &target, &status);
-	if (s && grow_may(s, manage_hold(rq, &target), &rq->session->cred))
+	if (s && rq->repeat && grow->n_bytes <= s->rec->n_bytes)
+		status = WIRE_STATUS_OK;
+	else if (s && grow_may(s, manage_hold(rq, &target), &rq->session->cred))
 		status = segment_grow(rq->b, s, rq->session, grow->n_bytes, &refusal);
 	else if (s)
 		status = manage_refuse(s, WIRE_RULE_MODE, &refusal);
@@ -274,7 +322,7 @@ static uint32_t grant_id(struct request *rq, struct segment *s, const struct wir
 	if (s->rec->state == WIRE_STATE_ORPHANED)
 		return WIRE_STATUS_NOT_FOUND;
 	if (grant->access == 0) {
-		if (!grant_clear(rq->b, s, grant->kind, grant->who))
+		if (!grant_clear(rq->b, s, grant->kind, grant->who) && !rq->repeat)
 			return WIRE_STATUS_NOT_FOUND;
 		granted->n_holders = grant_count_holders(s, grant);
 		return WIRE_STATUS_OK;

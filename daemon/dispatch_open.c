@@ -14,6 +14,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/log.h"
 #include "daemon/peer.h"
+#include "daemon/resume.h"
 #include "proto/name.h"
 
 /* What the grants of one reply bring along. */
@@ -46,8 +47,7 @@ void result_granted(struct wire_result *result, const struct hold *hold, bool cr
 }
 
 /* Notes a grant, or gives the hold up again where its descriptor cannot be had. */
-static void granted_add(struct broker *b, struct granted *granted, struct wire_result *result, struct hold *hold,
-			bool created)
+static void granted_add(struct broker *b, struct granted *granted, struct wire_result *result, struct hold *hold)
 {
 	struct wire_refusal refusal = {};
 	uint32_t status;
@@ -58,8 +58,19 @@ static void granted_add(struct broker *b, struct granted *granted, struct wire_r
 		hold_free(b, hold);
 		return;
 	}
-	result_granted(result, hold, created);
+	result_granted(result, hold, hold->rec->flags & REGISTRY_HOLD_CREATED);
 	granted->handles[granted->n++] = hold->rec->handle;
+}
+
+/* True: a process before this one granted it, and only the answer was lost. */
+static bool granted_before(struct request *rq, struct wire_result *result, struct granted *granted)
+{
+	struct hold *hold =
+		rq->repeat ? repeats_find(rq->session, rq->packet->header->cookie, rq->session->item) : NULL;
+
+	if (hold)
+		granted_add(rq->b, granted, result, hold);
+	return hold;
 }
 
 /* --- CREATE ------------------------------------------------------------------------------------------ */
@@ -100,7 +111,7 @@ static uint32_t create_over_existing(struct request *rq, const struct segment_sp
 static uint32_t create_new(struct request *rq, const struct segment_spec *spec, struct segment *existing,
 			   struct hold **ret_hold, struct wire_refusal *reterr)
 {
-	uint32_t flags = spec->item->flags & WIRE_CREATE_NOTIFY ? WIRE_OPEN_NOTIFY : 0;
+	uint32_t flags = REGISTRY_HOLD_CREATED | (spec->item->flags & WIRE_CREATE_NOTIFY ? REGISTRY_HOLD_NOTIFY : 0);
 	struct segment *s;
 	uint32_t status;
 
@@ -113,6 +124,8 @@ static uint32_t create_new(struct request *rq, const struct segment_spec *spec, 
 		segment_unname(rq->b, s, WIRE_WHAT_REPLACED);
 		return status;
 	}
+	/* With two of one name, should we die here, the later one has it. */
+	segment_begin(rq->b, s);
 	if (existing)
 		segment_unname(rq->b, existing, WIRE_WHAT_REPLACED);
 	waits_wake(rq->b, s);
@@ -127,8 +140,9 @@ static void create_one(struct request *rq, const struct codec_create *create, st
 	struct segment *existing;
 	struct hold *hold = NULL;
 	char name[WIRE_NAME_MAX + 1];
-	bool created = false;
 
+	if (granted_before(rq, result, granted))
+		return;
 	spec.name = name;
 	if (name_expand(create->name.s, create->name.len, session->cred.uid, false, name, &spec.name_len) != 0) {
 		result->status = WIRE_STATUS_NAME;
@@ -149,10 +163,9 @@ static void create_one(struct request *rq, const struct codec_create *create, st
 		result->status = create_over_existing(rq, &spec, existing, &hold, &result->refusal);
 	if (result->status == WIRE_STATUS_OK && !hold) {
 		result->status = create_new(rq, &spec, existing, &hold, &result->refusal);
-		created = true;
 	}
 	if (result->status == WIRE_STATUS_OK)
-		granted_add(rq->b, granted, result, hold, created);
+		granted_add(rq->b, granted, result, hold);
 }
 
 static struct wire_result *reply_results(struct request *rq, uint32_t count)
@@ -173,7 +186,7 @@ void handle_create(struct request *rq)
 	granted.n = 0;
 	codec_read_batch(rq->packet, &reader);
 	result = reply_results(rq, reader.count);
-	for (; codec_next_create(&reader, &create); result++)
+	for (rq->session->item = 0; codec_next_create(&reader, &create); result++, rq->session->item++)
 		create_one(rq, &create, result, &granted);
 	request_reply(rq, granted.fds, granted.handles, granted.n);
 }
@@ -211,6 +224,8 @@ static bool open_one(struct request *rq, const struct codec_open *open, unsigned
 	char name[WIRE_NAME_MAX + 1];
 	struct hold *hold;
 
+	if (granted_before(rq, result, granted))
+		return false;
 	result->status = open_check(open, count, &result->refusal);
 	if (result->status != WIRE_STATUS_OK)
 		return false;
@@ -223,7 +238,7 @@ static bool open_one(struct request *rq, const struct codec_open *open, unsigned
 	}
 	result->status = open_try(rq->b, session, &request, &hold, &result->refusal);
 	if (result->status == WIRE_STATUS_OK) {
-		granted_add(rq->b, granted, result, hold, false);
+		granted_add(rq->b, granted, result, hold);
 		return false;
 	}
 	if (open->item->timeout_usec == 0 || !open_may_wait(result->status))
@@ -245,7 +260,7 @@ void handle_open(struct request *rq)
 	codec_read_batch(rq->packet, &reader);
 	count = reader.count;
 	result = reply_results(rq, count);
-	for (; codec_next_open(&reader, &open); result++)
+	for (rq->session->item = 0; codec_next_open(&reader, &open); result++, rq->session->item++)
 		if (open_one(rq, &open, count, result, &granted))
 			return;
 	request_reply(rq, granted.fds, granted.handles, granted.n);
@@ -260,7 +275,7 @@ void open_answer(struct session *session, uint64_t cookie, struct wire_result *r
 
 	granted.n = 0;
 	if (hold)
-		granted_add(b, &granted, result, hold, false);
+		granted_add(b, &granted, result, hold);
 	codec_begin(&w, b->tx, sizeof(b->tx));
 	codec_put(&w, &batch, sizeof(batch));
 	codec_put(&w, result, sizeof(*result));
@@ -286,7 +301,8 @@ void handle_close(struct request *rq)
 		else
 			unknown = true;
 	}
-	if (unknown)
+	/* Of a repeat, some may have been closed already. */
+	if (unknown && !rq->repeat)
 		request_refuse(rq, WIRE_STATUS_NOT_FOUND, NULL);
 	else
 		request_reply(rq, NULL, NULL, 0);
@@ -310,6 +326,8 @@ void handle_cancel(struct request *rq)
 {
 	const struct wire_cancel *cancel = rq->packet->body;
 
+	if (rq->repeat)
+		repeats_give_up(rq->session, cancel->cookie);
 	wait_cancel(rq->b, rq->session, cancel->cookie);
 }
 
@@ -350,6 +368,8 @@ static uint32_t fork_session(struct session *parent, int fd, struct session **re
 	status = session_copy_holds(child, parent, reterr);
 	if (status == WIRE_STATUS_OK && peer_new(parent->b, fd, child, true, &child->peer) < 0)
 		status = WIRE_STATUS_NO_MEMORY;
+	if (status == WIRE_STATUS_OK)
+		keeping_deposit(parent->b, KEEP_KEY(KEEP_SESSION, child->rec->id), fd);
 	if (status != WIRE_STATUS_OK) {
 		session_end(child);
 		return status;
@@ -381,6 +401,7 @@ void handle_fork(struct request *rq)
 	}
 	forked.session = child->rec->id;
 	forked.n_holds = child->n_holds;
+	session_secret(rq->b, forked.session, forked.secret);
 	codec_put(&rq->reply, &forked, sizeof(forked));
 	request_reply(rq, &fds[1], NULL, 1);
 	fd_close(fds[1]);

@@ -23,6 +23,26 @@ static struct grant *grant_find(const struct segment *s, uint8_t kind, uint32_t 
 	return NULL;
 }
 
+static int grant_new(struct broker *b, struct segment *s, uint32_t kind, uint32_t who, uint32_t access)
+{
+	struct grant *grant = calloc(1, sizeof(*grant));
+
+	if (!grant)
+		return -ENOMEM;
+	grant->rec = registry_alloc(&b->registry, REGISTRY_GRANTS, &grant->slot);
+	if (!grant->rec) {
+		free(grant);
+		return -ENOMEM;
+	}
+	grant->rec->segment = s->slot;
+	grant->rec->kind = kind;
+	grant->rec->who = who;
+	registry_commit(&grant->rec->state, access);
+	LL_PREPEND(s->grants, grant);
+	s->n_grants++;
+	return 0;
+}
+
 uint32_t grant_set(struct broker *b, struct segment *s, uint8_t kind, uint32_t who, uint8_t access, uint32_t n_max)
 {
 	struct grant *grant = grant_find(s, kind, who);
@@ -33,21 +53,12 @@ uint32_t grant_set(struct broker *b, struct segment *s, uint8_t kind, uint32_t w
 	}
 	if (s->n_grants >= n_max)
 		return WIRE_STATUS_LIMIT;
-	grant = calloc(1, sizeof(*grant));
-	if (!grant)
-		return WIRE_STATUS_NO_MEMORY;
-	grant->rec = registry_alloc(&b->registry, REGISTRY_GRANTS, &grant->slot);
-	if (!grant->rec) {
-		free(grant);
-		return WIRE_STATUS_NO_MEMORY;
-	}
-	grant->rec->segment = s->slot;
-	grant->rec->kind = kind;
-	grant->rec->who = who;
-	registry_commit(&grant->rec->state, access);
-	LL_PREPEND(s->grants, grant);
-	s->n_grants++;
-	return WIRE_STATUS_OK;
+	return grant_new(b, s, kind, who, access) < 0 ? WIRE_STATUS_NO_MEMORY : WIRE_STATUS_OK;
+}
+
+int grant_restore(struct broker *b, struct segment *s, const struct registry_grant *rec)
+{
+	return grant_new(b, s, rec->kind, rec->who, rec->state);
 }
 
 static void grant_free(struct broker *b, struct segment *s, struct grant *grant)
@@ -159,6 +170,19 @@ static uint32_t token_charge(struct broker *b, struct token *t, const struct ses
 	return WIRE_STATUS_NO_MEMORY;
 }
 
+static void token_begin(struct broker *b, struct token *t, struct hold *hold, uint8_t access)
+{
+	t->hold = hold;
+	hold->n_tokens++;
+	DL_APPEND2(hold->tokens, t, hold_prev, hold_next);
+	t->rec->hold = hold->slot;
+	registry_commit(&t->rec->state, access);
+	index_insert(&b->tokens.by_hash, &t->by_hash, token_index_hash(t->rec->hash));
+	DL_APPEND(b->tokens.list, t);
+	if (b->tokens.list == t)
+		tokens_arm(b);
+}
+
 uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES],
 		   struct wire_refusal *reterr)
 {
@@ -175,18 +199,28 @@ uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t 
 		free(t);
 		return status;
 	}
-	t->hold = hold;
-	hold->n_tokens++;
-	DL_APPEND2(hold->tokens, t, hold_prev, hold_next);
 	token_digest(ret_token, t->rec->hash);
-	t->rec->hold = hold->slot;
 	t->rec->deadline_usec = clock_usec(CLOCK_BOOTTIME) + DEFAULT_TOKEN_USEC;
-	registry_commit(&t->rec->state, access);
-	index_insert(&b->tokens.by_hash, &t->by_hash, token_index_hash(t->rec->hash));
-	DL_APPEND(b->tokens.list, t);
-	if (b->tokens.list == t)
-		tokens_arm(b);
+	token_begin(b, t, hold, access);
 	return WIRE_STATUS_OK;
+}
+
+int token_restore(struct broker *b, struct hold *hold, const struct registry_token *rec)
+{
+	struct token *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->rec = registry_alloc(&b->registry, REGISTRY_TOKENS, &t->slot);
+	if (!t->rec) {
+		free(t);
+		return -ENOMEM;
+	}
+	quota_charge_force(&b->quota, &t->charge, hold->session->user, LIMIT_HOLDS, 1);
+	memcpy(t->rec->hash, rec->hash, sizeof(rec->hash));
+	t->rec->deadline_usec = rec->deadline_usec;
+	token_begin(b, t, hold, (uint8_t)rec->state);
+	return 0;
 }
 
 struct token *token_find(struct broker *b, const uint8_t token[WIRE_TOKEN_BYTES])

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -21,6 +22,22 @@ static uint32_t hold_next_handle(struct broker *b, struct session *session)
 		handle = session->rec->next_handle++;
 	} while (handle == 0 || hold_find(b, session, handle));
 	return handle;
+}
+
+/* The record is whole but for its state. */
+static void hold_begin(struct broker *b, struct hold *hold, uint8_t access)
+{
+	struct session *session = hold->session;
+	struct segment *segment = hold->segment;
+
+	registry_commit(&hold->rec->state, access);
+	index_insert(&b->sessions.holds, &hold->by_handle, hold_hash(session, hold->rec->handle));
+	DL_APPEND(session->holds, hold);
+	DL_APPEND2(segment->holds, hold, seg_prev, seg_next);
+	session->n_holds++;
+	segment->n_holds++;
+	if (hold->rec->flags & REGISTRY_HOLD_NOTIFY)
+		segment->n_notify++;
 }
 
 uint32_t hold_new(struct broker *b, struct session *session, struct segment *segment, uint8_t access, uint32_t flags,
@@ -53,19 +70,45 @@ uint32_t hold_new(struct broker *b, struct session *session, struct segment *seg
 	hold->rec->session = session->slot;
 	hold->rec->segment = segment->slot;
 	hold->rec->handle = handle ? handle : hold_next_handle(b, session);
-	hold->rec->flags = flags;
+	hold->rec->flags = (uint16_t)flags;
+	hold->rec->item = session->item;
 	hold->rec->since_usec = clock_usec(CLOCK_REALTIME);
-	registry_commit(&hold->rec->state, access);
-	index_insert(&b->sessions.holds, &hold->by_handle, hold_hash(session, hold->rec->handle));
-	DL_APPEND(session->holds, hold);
-	DL_APPEND2(segment->holds, hold, seg_prev, seg_next);
-	session->n_holds++;
-	segment->n_holds++;
-	if (flags & WIRE_OPEN_NOTIFY)
-		segment->n_notify++;
+	hold->rec->cookie = handle ? 0 : session->cookie;
+	hold_begin(b, hold, access);
 	segment_held(b, segment);
 	*ret_hold = hold;
 	return WIRE_STATUS_OK;
+}
+
+int hold_restore(struct broker *b, struct session *session, struct segment *segment, const struct registry_hold *rec,
+		 struct hold **ret_hold)
+{
+	struct hold *hold = calloc(1, sizeof(*hold));
+
+	if (!hold)
+		return -ENOMEM;
+	hold->rec = registry_alloc(&b->registry, REGISTRY_HOLDS, &hold->slot);
+	if (!hold->rec) {
+		free(hold);
+		return -ENOMEM;
+	}
+	quota_charge_force(&b->quota, &hold->charge, session->user, LIMIT_HOLDS, 1);
+	if (rec->flags & REGISTRY_HOLD_NOTIFY)
+		quota_charge_force(&b->quota, &hold->notify_charge, session->user, LIMIT_WAITS, 1);
+	hold->session = session;
+	hold->segment = segment;
+	*hold->rec = (struct registry_hold){
+		.session = session->slot,
+		.segment = segment->slot,
+		.handle = rec->handle,
+		.flags = rec->flags,
+		.item = rec->item,
+		.since_usec = rec->since_usec,
+		.cookie = rec->cookie,
+	};
+	hold_begin(b, hold, (uint8_t)rec->state);
+	*ret_hold = hold;
+	return 0;
 }
 
 /* The uid that keeps an orphan goes on paying as long as one of its holds is there: a neighbour, if there is any. */
@@ -98,7 +141,7 @@ void hold_free(struct broker *b, struct hold *hold)
 	DL_DELETE2(segment->holds, hold, seg_prev, seg_next);
 	session->n_holds--;
 	segment->n_holds--;
-	if (hold->rec->flags & WIRE_OPEN_NOTIFY)
+	if (hold->rec->flags & REGISTRY_HOLD_NOTIFY)
 		segment->n_notify--;
 	quota_charge_deinit(&b->quota, &hold->notify_charge);
 	quota_charge_deinit(&b->quota, &hold->charge);

@@ -34,9 +34,16 @@ struct hold {
 	} orphan; /* on one hold of each uid that keeps an orphan */
 };
 
-/* Verdict is an enum wire_status. @handle: 0 for a new one. */
+/*
+ * Verdict is an enum wire_status. @flags: enum registry_hold_flags. @handle: 0 for a new one; the hold is noted as
+ * granted under the session's request in hand then.
+ */
 uint32_t hold_new(struct broker *b, struct session *session, struct segment *segment, uint8_t access, uint32_t flags,
 		  uint32_t handle, struct hold **ret_hold, struct wire_refusal *reterr);
+
+/* One that @rec of another registry tells of: not refused, whatever the limits say. Returns 0 or -ENOMEM. */
+int hold_restore(struct broker *b, struct session *session, struct segment *segment, const struct registry_hold *rec,
+		 struct hold **ret_hold) _must_check_;
 
 /* Gives it up; the segment may go with it. */
 void hold_free(struct broker *b, struct hold *hold);

@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/unixsock.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
@@ -26,19 +27,16 @@ static void listener_on_poll(uv_poll_t *poll, int status, int events);
 
 /* --- welcoming --------------------------------------------------------------------------------------- */
 
-static void listener_say_welcome(struct session *s)
+void listener_say_welcome(struct session *s, unsigned opcode)
 {
 	alignas(8) uint8_t buf[sizeof(struct wire_header) + sizeof(struct wire_welcome)];
-	const struct wire_welcome welcome = {
-		.session = s->rec->id,
-		.uid = s->cred.uid,
-		.gid = s->cred.gid,
-	};
+	struct wire_welcome welcome = {};
 	struct codec_writer w;
 
+	session_fill_welcome(s, &welcome);
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &welcome, sizeof(welcome));
-	peer_send(s->peer, buf, codec_end(&w, WIRE_WELCOME, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0), NULL, NULL, 0);
+	peer_send(s->peer, buf, codec_end(&w, opcode, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0), NULL, NULL, 0);
 }
 
 /* The one word to a connection that gets no session; lost if it cannot be sent at once. */
@@ -94,10 +92,14 @@ static uint32_t listener_admit(struct broker *b, int fd, const char *path, struc
 		session_end(s);
 		return WIRE_STATUS_NO_MEMORY;
 	}
+	keeping_deposit(b, KEEP_KEY(KEEP_SESSION, s->rec->id), fd);
+	if (s->cred.pidfd >= 0)
+		keeping_deposit(b, KEEP_KEY(KEEP_LIFE, s->rec->id), s->cred.pidfd);
+	fault_point("connected");
 	if (peer_watch_life(s->peer, s->cred.pidfd) < 0)
 		session_doom(s);
 	else
-		listener_say_welcome(s);
+		listener_say_welcome(s, WIRE_WELCOME);
 	return WIRE_STATUS_OK;
 }
 
@@ -247,18 +249,60 @@ int listener_bind(struct broker *b, const char *path)
 	return r;
 }
 
+/* The path of its address, or NULL if it has none. */
+static const char *listener_path(int fd, struct sockaddr_un *address)
+{
+	socklen_t len = sizeof(*address);
+
+	*address = (struct sockaddr_un){};
+	if (getsockname(fd, (struct sockaddr *)address, &len) < 0 || len <= offsetof(struct sockaddr_un, sun_path) ||
+	    len >= sizeof(*address) || address->sun_path[0] == '\0')
+		return NULL;
+	return address->sun_path;
+}
+
+int listener_take(struct broker *b, const char *path, struct kept_set *kept)
+{
+	struct sockaddr_un address;
+	struct stat st;
+
+	for (size_t i = 0; i < kept->n; i++) {
+		const struct kept *k = &kept->list[i];
+		const char *its_path;
+
+		if (KEEP_KEY_KIND(k->key) != KEEP_LISTENER || k->fd < 0)
+			continue;
+		its_path = listener_path(k->fd, &address);
+		/* Without its file nobody would find it. */
+		if (!its_path || strcmp(its_path, path) != 0 || stat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+			continue;
+		/* Once more, so that clients are told of this process when they ask who listens. */
+		if (listen(k->fd, LISTENER_BACKLOG) < 0)
+			return LISTENER_E_NONE;
+		return listener_add(b, kept_set_steal(kept, k->key), path, true);
+	}
+	return LISTENER_E_NONE;
+}
+
+void listeners_deposit(struct broker *b)
+{
+	struct listener *l;
+	uint64_t i = 0;
+
+	LL_FOREACH (b->listeners.list, l)
+		if (l->bound)
+			keeping_deposit(b, KEEP_KEY(KEEP_LISTENER, i++), l->fd);
+}
+
 int listener_adopt(struct broker *b, int fd)
 {
 	struct sockaddr_un address;
-	socklen_t len = sizeof(address);
-	const char *path = NULL;
+	const char *path;
 	int r;
 
 	r = fd_set_nonblock(fd, true);
-	if (r == 0 && getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
-	    len > offsetof(struct sockaddr_un, sun_path) && address.sun_path[0] == '/')
-		path = address.sun_path;
-	return r < 0 ? r : listener_add(b, fd, path, false);
+	path = listener_path(fd, &address);
+	return r < 0 ? r : listener_add(b, fd, path && path[0] == '/' ? path : NULL, false);
 }
 
 /* Only a socket that is still the one we bound. */
@@ -266,7 +310,8 @@ static void listener_remove_file(const struct listener *l)
 {
 	struct stat st;
 
-	if (l->bound && stat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino && unlink(l->path) < 0)
+	if (l->bound && !l->b->leaving && stat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino &&
+	    unlink(l->path) < 0)
 		log_warning("%s: cannot remove: %s", l->path, strerror(errno));
 }
 

@@ -9,7 +9,11 @@ libshmb_daemon_la_SOURCES = \
 	daemon/clock.h \
 	daemon/config.c \
 	daemon/config.h \
+	daemon/crash.c \
+	daemon/crash.h \
 	daemon/defaults.h \
+	daemon/detached.c \
+	daemon/detached.h \
 	daemon/dispatch.c \
 	daemon/dispatch.h \
 	daemon/dispatch_list.c \
@@ -22,13 +26,19 @@ libshmb_daemon_la_SOURCES = \
 	daemon/hold.h \
 	daemon/hugepages.c \
 	daemon/hugepages.h \
+	daemon/import.c \
+	daemon/import.h \
+	daemon/import_session.c \
 	daemon/index.c \
 	daemon/index.h \
 	daemon/jobs.c \
 	daemon/jobs.h \
 	daemon/journal.c \
 	daemon/journal.h \
+	daemon/keeper_start.c \
+	daemon/keeping.c \
 	daemon/keeping.h \
+	daemon/keeping_catch.c \
 	daemon/listener.c \
 	daemon/listener.h \
 	daemon/log.c \
@@ -52,7 +62,10 @@ libshmb_daemon_la_SOURCES = \
 	daemon/registry.h \
 	daemon/releases.c \
 	daemon/releases.h \
+	daemon/restore.c \
 	daemon/restore.h \
+	daemon/resume.c \
+	daemon/resume.h \
 	daemon/segment.c \
 	daemon/segment.h \
 	daemon/segment_life.c \
@@ -64,6 +77,7 @@ libshmb_daemon_la_SOURCES = \
 	daemon/stats.c \
 	daemon/wait.c \
 	daemon/wait.h
+libshmb_daemon_la_CPPFLAGS = $(AM_CPPFLAGS) -DKEEPER_PROGRAM='"$(pkglibexecdir)/shmbroker-keeper"'
 libshmb_daemon_la_LIBADD = libshmb-proto.la libshmb-common.la $(UV_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) $(NETTLE_LIBS)
 
 sbin_PROGRAMS += shmbrokerd

@@ -57,11 +57,14 @@ static int main_serve(const struct options *options, const int *listen_fds, int 
 		.n_listen_fds = (unsigned)n_listen_fds,
 		.config_path = options->config_path,
 		.config_must_exist = options->config_given,
+		.keeping = options->keeping,
 	};
 	struct broker *b;
+	int r;
 
-	if (broker_new(&broker_options, &b) < 0)
-		return EXIT_FAILURE;
+	r = broker_new(&broker_options, &b);
+	if (r < 0)
+		return r == -EPROTONOSUPPORT ? RESTORE_EXIT_NEWER : EXIT_FAILURE;
 	broker_run(b);
 	broker_free(b);
 	return EXIT_SUCCESS;

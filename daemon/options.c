@@ -24,11 +24,18 @@ static void options_help(void)
 	       "                      $XDG_RUNTIME_DIR/" DEFAULT_USER_SOCKET " for others)\n"
 	       "  --config FILE       read limits and rules from FILE and FILE.d/*.conf\n"
 	       "                      (default: " DEFAULT_CONFIG ", if there)\n"
+	       "  --keeper PATH       have what there is kept by the shmbroker-keeper that listens\n"
+	       "                      there, so that it survives this process; \"auto\" (default):\n"
+	       "                      at the first socket's PATH.keeper, and one is started where\n"
+	       "                      nobody listens; \"none\": do without\n"
+	       "  --replace           end the broker that is served by the same keeper, and go on\n"
+	       "                      with what it has, on the same sockets\n"
 	       "  --log-level LEVEL   error, warning, info (default) or debug\n"
 	       "  --version           print the version\n"
 	       "  -h, --help          print this\n"
 	       "\n"
-	       "SIGTERM ends it in good order, SIGHUP makes it read its configuration again.\n"
+	       "SIGTERM ends it and leaves what there is with the keeper, for the next; SIGINT\n"
+	       "ends it and everything. SIGHUP makes it read its configuration again.\n"
 	       "See shmbrokerd(8), shmbrokerd.conf(5), shmbrokerctl(1).\n");
 }
 
@@ -60,19 +67,45 @@ static int options_default_socket(struct options *options)
 	return 0;
 }
 
+static int options_keeper(struct options *options, const char *keeper)
+{
+	bool own = strcmp(keeper, "auto") == 0;
+
+	if (options->keeping.replace && strcmp(keeper, "none") == 0) {
+		fprintf(stderr, "shmbrokerd: --replace goes on with what a keeper has, so there has to be one\n");
+		return OPTIONS_E_USAGE;
+	}
+	/* Of sockets that somebody else has made there is none beside which a keeper could listen. */
+	if (strcmp(keeper, "none") == 0 || (own && !options->socket_paths[0]))
+		return 0;
+	options->keeping.path = keeper;
+	options->keeping.start = own;
+	if (!own)
+		return 0;
+	if (asprintf(&options->keeper_path, "%s.keeper", options->socket_paths[0]) < 0) {
+		options->keeper_path = NULL;
+		return -ENOMEM;
+	}
+	options->keeping.path = options->keeper_path;
+	return 0;
+}
+
 int options_parse(int argc, char **argv, bool activated, struct options *ret)
 {
-	enum { OPT_SOCKET = 256, OPT_CONFIG, OPT_LOG_LEVEL, OPT_VERSION, OPT_HELP };
+	enum { OPT_SOCKET = 256, OPT_CONFIG, OPT_KEEPER, OPT_REPLACE, OPT_LOG_LEVEL, OPT_VERSION, OPT_HELP };
 	static const struct option longs[] = {
 		{"socket", required_argument, NULL, OPT_SOCKET},
 		{"config", required_argument, NULL, OPT_CONFIG},
+		{"keeper", required_argument, NULL, OPT_KEEPER},
+		{"replace", no_argument, NULL, OPT_REPLACE},
 		{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 		{"version", no_argument, NULL, OPT_VERSION},
 		{"help", no_argument, NULL, OPT_HELP},
 		{},
 	};
+	const char *keeper = "auto";
 	unsigned n_sockets = 0;
-	int c;
+	int c, r = 0;
 
 	*ret = (struct options){.config_path = DEFAULT_CONFIG, .log_level = LOG_LEVEL_INFO};
 	ret->socket_paths = calloc((size_t)argc + 2, sizeof(*ret->socket_paths));
@@ -86,6 +119,12 @@ int options_parse(int argc, char **argv, bool activated, struct options *ret)
 		case OPT_CONFIG:
 			ret->config_path = optarg;
 			ret->config_given = true;
+			break;
+		case OPT_KEEPER:
+			keeper = optarg;
+			break;
+		case OPT_REPLACE:
+			ret->keeping.replace = true;
 			break;
 		case OPT_LOG_LEVEL:
 			if (log_level_parse(optarg, &ret->log_level) == 0)
@@ -110,12 +149,15 @@ int options_parse(int argc, char **argv, bool activated, struct options *ret)
 			argv[optind]);
 		return OPTIONS_E_USAGE;
 	}
-	return n_sockets == 0 && !activated ? options_default_socket(ret) : 0;
+	if (n_sockets == 0 && !activated)
+		r = options_default_socket(ret);
+	return r == 0 ? options_keeper(ret, keeper) : r;
 }
 
 void options_done(struct options *options)
 {
 	free(options->socket_paths);
 	free(options->default_path);
+	free(options->keeper_path);
 	*options = (struct options){};
 }

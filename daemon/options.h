@@ -4,6 +4,7 @@
 /* The command line. */
 
 #include "common/macro.h"
+#include "daemon/keeping.h"
 #include "daemon/log.h"
 
 struct options {
@@ -11,7 +12,9 @@ struct options {
 	const char *config_path;
 	bool config_given;
 	enum log_level log_level;
+	struct keeping_options keeping;
 	char *default_path; /* what socket_paths may point to */
+	char *keeper_path;  /* what keeping.path may point to */
 };
 
 /* Verdicts. */

@@ -9,11 +9,13 @@
 #include <utlist.h>
 
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/scm.h"
 #include "daemon/broker.h"
 #include "daemon/dispatch.h"
 #include "daemon/hold.h"
 #include "daemon/log.h"
+#include "daemon/resume.h"
 
 /* Verdicts of sending. */
 enum { PEER_E_SENT, PEER_E_BLOCKED, PEER_E_GONE };
@@ -96,8 +98,9 @@ void peer_close(struct peer *p)
 	peer_drop_queue(p);
 	quota_charge_deinit(&p->b->quota, &p->flight_charge);
 	p->session = NULL;
-	/* A copy of the socket that somebody else has would hide a mere close(). */
-	shutdown(p->fd, SHUT_RDWR);
+	/* A copy of the socket that somebody else has would hide a mere close(); but the next broker shall have it. */
+	if (!p->b->leaving)
+		shutdown(p->fd, SHUT_RDWR);
 	uv_close((uv_handle_t *)&p->io, peer_on_closed);
 	if (p->has_life)
 		uv_close((uv_handle_t *)&p->life, peer_on_closed);
@@ -263,6 +266,8 @@ static int peer_transmit(struct peer *p, const void *bytes, size_t n_bytes, cons
 
 	if (n_fds > 0 && !outflow_admit(p, n_fds))
 		return PEER_E_BLOCKED;
+	keeping_flush(&p->b->keeping);
+	fault_point("sending");
 	r = scm_send(p->fd, &iov, 1, fds, n_fds, MSG_DONTWAIT);
 	switch (r) {
 	case 0:
@@ -342,9 +347,13 @@ static int peer_enqueue(struct peer *p, struct peer_packet *packet)
 static void peer_send_or_queue(struct peer *p, const void *bytes, size_t n_bytes, const int *fds,
 			       const uint32_t *handles, unsigned n_fds, bool event)
 {
-	int r = p->queue ? PEER_E_BLOCKED : peer_transmit(p, bytes, n_bytes, fds, n_fds);
 	struct peer_packet *packet;
+	int r;
 
+	/* Nobody shall hear of an end that is none. */
+	if (p->b->leaving)
+		return;
+	r = p->queue ? PEER_E_BLOCKED : peer_transmit(p, bytes, n_bytes, fds, n_fds);
 	if (r == PEER_E_SENT)
 		return;
 	if (r == PEER_E_GONE) {
@@ -421,6 +430,7 @@ void peer_flush(struct peer *p)
 	}
 	if (p->queue)
 		return;
+	removal_forget(p->session);
 	outflow_unwatch(p);
 	p->reading = true;
 	if (peer_poll(p) < 0)

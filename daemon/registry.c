@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "common/fd.h"
+#include "common/cleanup.h"
 #include "common/memfd.h"
 #include "daemon/registry.h"
 
@@ -16,6 +18,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+
+/* Far above what any limit of descriptors makes of it. */
+#define REGISTRY_BYTES_MAX (UINT64_C(64) << 30)
 
 /* What every record begins with. */
 struct registry_record {
@@ -36,6 +41,8 @@ static uint64_t registry_lay_out(struct registry_header *h, uint32_t n_fds)
 		[REGISTRY_GRANTS] = {sizeof(struct registry_grant), UINT64_C(1) << 20},
 		[REGISTRY_TOKENS] = {sizeof(struct registry_token), UINT64_C(1) << 20},
 		[REGISTRY_LIMITS] = {sizeof(struct registry_limits), UINT64_C(1) << 16},
+		[REGISTRY_GROUPS] = {sizeof(struct registry_groups), n_fds},
+		[REGISTRY_REMOVALS] = {sizeof(struct registry_removal), n_fds},
 	};
 	uint64_t offset = ROUND_UP(sizeof(*h), REGISTRY_RUN_BYTES);
 
@@ -50,8 +57,16 @@ static uint64_t registry_lay_out(struct registry_header *h, uint32_t n_fds)
 	return offset;
 }
 
+static void *registry_map(int fd, uint64_t n_bytes, int flags, void *at)
+{
+	void *p = mmap(at, n_bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 int registry_init(struct registry *r, uint32_t n_fds)
 {
+	_cleanup_close_ int fd = -1;
 	struct registry_header h = {
 		.magic = REGISTRY_MAGIC,
 		.version = REGISTRY_VERSION,
@@ -61,23 +76,72 @@ int registry_init(struct registry *r, uint32_t n_fds)
 		.next_session_id = 1,
 	};
 	void *p;
-	int fd, k;
+	int k;
 
 	h.n_bytes = registry_lay_out(&h, n_fds);
 	k = memfd_make("shmbroker-registry", h.n_bytes, 0, &fd);
 	if (k < 0)
 		return k;
-	p = mmap(NULL, h.n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (p == MAP_FAILED) {
-		k = -errno;
-		fd_close(fd);
+	k = memfd_add_seals(fd, MEMFD_SEALS_SHARED);
+	if (k < 0)
 		return k;
-	}
-	*r = (struct registry){.fd = fd, .header = p};
+	p = registry_map(fd, h.n_bytes, MAP_SHARED, NULL);
+	if (!p)
+		return -errno;
+	*r = (struct registry){.fd = TAKE_FD(fd), .header = p};
 	for (unsigned i = 0; i < REGISTRY_TABLES_N; i++)
 		r->free_heads[i] = REGISTRY_SLOT_NONE;
 	*r->header = h;
 	return 0;
+}
+
+/* Its records are judged one by one by who reads them; here only that they are where they are said to be. */
+static bool registry_is_whole(const struct registry_header *h, uint64_t n_bytes)
+{
+	if (h->n_bytes > n_bytes || h->n_tables == 0 || h->n_tables > REGISTRY_TABLES_MAX)
+		return false;
+	for (unsigned i = 0; i < h->n_tables; i++) {
+		const struct registry_extent *x = &h->tables[i];
+
+		if (x->record_bytes < sizeof(struct registry_record) || x->record_bytes % 8 != 0 ||
+		    x->n_used > x->n_max || x->offset % 8 != 0 || x->offset > h->n_bytes ||
+		    (uint64_t)x->record_bytes * x->n_max > h->n_bytes - x->offset)
+			return false;
+	}
+	return true;
+}
+
+int registry_open(int fd, struct registry *ret)
+{
+	uint64_t n_allocated, n_bytes;
+	struct registry_header *h;
+	int k;
+
+	k = memfd_usage(fd, &n_allocated, &n_bytes);
+	if (k < 0)
+		return k;
+	if (n_bytes < sizeof(*h) || n_bytes > REGISTRY_BYTES_MAX)
+		return REGISTRY_E_DAMAGED;
+	h = registry_map(fd, n_bytes, MAP_SHARED, NULL);
+	if (!h)
+		return -errno;
+	if (h->magic != REGISTRY_MAGIC)
+		k = REGISTRY_E_DAMAGED;
+	else if (h->version > REGISTRY_VERSION)
+		k = REGISTRY_E_NEWER;
+	else if (!registry_is_whole(h, n_bytes) || h->n_bytes != n_bytes)
+		k = REGISTRY_E_DAMAGED;
+	if (k != REGISTRY_E_SUCCESS) {
+		munmap(h, n_bytes);
+		return k;
+	}
+	*ret = (struct registry){.fd = fd, .header = h};
+	return REGISTRY_E_SUCCESS;
+}
+
+int registry_detach(struct registry *r)
+{
+	return registry_map(r->fd, r->header->n_bytes, MAP_PRIVATE | MAP_FIXED, r->header) ? 0 : -errno;
 }
 
 void registry_deinit(struct registry *r)
@@ -99,7 +163,15 @@ void *registry_at(const struct registry *r, enum registry_table table, uint32_t 
 
 uint32_t registry_n_used(const struct registry *r, enum registry_table table)
 {
-	return r->header->tables[table].n_used;
+	return (unsigned)table < r->header->n_tables ? r->header->tables[table].n_used : 0;
+}
+
+void registry_read(const struct registry *r, enum registry_table table, uint32_t slot, void *ret, size_t n)
+{
+	size_t n_there = MIN((size_t)r->header->tables[table].record_bytes, n);
+
+	memcpy(ret, registry_at(r, table, slot), n_there);
+	memset((uint8_t *)ret + n_there, 0, n - n_there);
 }
 
 static void registry_populate(struct registry *r, enum registry_table table)

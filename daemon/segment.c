@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/memfd.h"
 #include "common/siphash.h"
 #include "daemon/broker.h"
@@ -245,6 +246,13 @@ void segment_free(struct broker *b, struct segment *s)
 	uint64_t capacity = s->rec ? s->rec->max_bytes : 0;
 
 	assert(s->n_holds == 0 && !s->owner);
+	/* First the record, so that what belongs to it is never without: grants of another segment would be found there. */
+	if (s->rec && s->rec->state != 0) {
+		registry_commit(&s->rec->state, 0);
+		keeping_drop(b, KEEP_KEY(KEEP_SEGMENT, s->rec->id));
+	}
+	if (s->unkept)
+		b->keeping.n_refused--;
 	grant_clear_all(b, s);
 	segment_timer_close(s);
 	if (s->rec) {
@@ -365,9 +373,88 @@ uint32_t segment_create(struct broker *b, const struct segment_spec *spec, struc
 	index_insert(&b->segments.by_name, &s->by_name, segment_hash_name(b, spec->name, spec->name_len));
 	if (s->rec->lifetime == WIRE_LIFETIME_OWNER || (publish && s->rec->lifetime != WIRE_LIFETIME_PERSISTENT))
 		segment_own(s, creator, creator->slot);
-	registry_commit(&s->rec->state, publish ? WIRE_STATE_UNPUBLISHED : WIRE_STATE_ACTIVE);
 	*ret_segment = s;
 	return WIRE_STATUS_OK;
+}
+
+void segment_begin(struct broker *b, struct segment *s)
+{
+	bool publish = s->rec->sharing == WIRE_SHARING_PUBLISH;
+
+	keeping_deposit(b, KEEP_KEY(KEEP_SEGMENT, s->rec->id), s->fd);
+	registry_commit(&s->rec->state, publish ? WIRE_STATE_UNPUBLISHED : WIRE_STATE_ACTIVE);
+	fault_point("segment-begun");
+}
+
+/* --- restoring --------------------------------------------------------------------------------------- */
+
+static int segment_restore_record(struct broker *b, struct segment *s, const struct registry_segment *rec,
+				  const struct registry_text *text)
+{
+	struct registry_text *copy;
+	uint32_t text_slot = REGISTRY_SLOT_NONE;
+
+	s->rec = registry_alloc(&b->registry, REGISTRY_SEGMENTS, &s->slot);
+	if (!s->rec)
+		return -ENOMEM;
+	s->rec->text = REGISTRY_SLOT_NONE;
+	if (text) {
+		copy = registry_alloc(&b->registry, REGISTRY_TEXTS, &text_slot);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy->name_rest, text->name_rest, sizeof(copy->name_rest));
+		memcpy(copy->label, text->label, sizeof(copy->label));
+		registry_commit(&copy->state, 1);
+	}
+	*s->rec = *rec;
+	s->rec->state = 0;
+	s->rec->text = text_slot;
+	s->rec->owner_session = REGISTRY_SLOT_NONE;
+	return segments_reserve_slot(b, s->slot);
+}
+
+/* An orphan is charged to those who hold it, when they are there. */
+static int segment_restore_charge(struct broker *b, struct segment *s)
+{
+	uint64_t page = UINT64_C(1) << (s->rec->huge_shift ? s->rec->huge_shift : 12);
+	struct user *user;
+
+	if (quota_user_get(&b->quota, s->rec->uid, &user) < 0)
+		return -ENOMEM;
+	quota_charge_force(&b->quota, &s->segment_charge, user, LIMIT_SEGMENTS, 1);
+	quota_charge_force(&b->quota, &s->bytes_charge, user, LIMIT_BYTES, ROUND_UP(s->rec->max_bytes, page));
+	quota_user_unref(&b->quota, user);
+	return 0;
+}
+
+int segment_restore(struct broker *b, const struct registry_segment *rec, const struct registry_text *text, int fd,
+		    struct segment **ret_segment)
+{
+	struct segment *s = calloc(1, sizeof(*s));
+	char name[WIRE_NAME_MAX];
+	size_t len;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->fd = s->ro_fd = -1;
+	r = segment_restore_record(b, s, rec, text);
+	if (r == 0 && rec->state != WIRE_STATE_ORPHANED)
+		r = segment_restore_charge(b, s);
+	if (r < 0) {
+		segment_free(b, s);
+		return r;
+	}
+	s->fd = fd;
+	b->segments.by_slot[s->slot] = s;
+	index_insert(&b->segments.by_id, &s->by_id, segment_hash_id(b, s->rec->id));
+	if (rec->state != WIRE_STATE_ORPHANED) {
+		len = segment_name(b, s, name);
+		index_insert(&b->segments.by_name, &s->by_name, segment_hash_name(b, name, len));
+	}
+	registry_commit(&s->rec->state, rec->state);
+	*ret_segment = s;
+	return 0;
 }
 
 /* --- answers ----------------------------------------------------------------------------------------- */

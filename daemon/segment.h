@@ -47,6 +47,7 @@ struct segment {
 	struct quota_charge segment_charge;
 	struct quota_charge bytes_charge;
 	bool sealing; /* a freeze is under way in the thread pool */
+	bool unkept;  /* the keeper had no room for it */
 };
 
 struct segments {
@@ -80,9 +81,22 @@ size_t segment_label(const struct broker *b, const struct segment *s, char *ret)
 uint32_t segment_check_spec(const struct segment_spec *spec, const struct session *creator,
 			    struct wire_refusal *reterr);
 
-/* Makes it, owned and charged to @creator's uid, without a hold yet; the name is free. */
+/*
+ * Makes it, owned and charged to @creator's uid. It counts from segment_begin() on, which follows when the creator has
+ * its hold; the name is free, or another's that goes then.
+ */
 uint32_t segment_create(struct broker *b, const struct segment_spec *spec, struct session *creator,
 			struct segment **ret_segment, struct wire_refusal *reterr);
+void segment_begin(struct broker *b, struct segment *s);
+
+/*
+ * One that @rec and @text (or NULL) of another registry tell of; takes @fd on success. Another may have the same name:
+ * that is for the caller to settle. Returns 0 or -ENOMEM.
+ */
+int segment_restore(struct broker *b, const struct registry_segment *rec, const struct registry_text *text, int fd,
+		    struct segment **ret_segment) _must_check_;
+/* All holds and its owner are there again, as far as they are: applies what follows from that. May free it. */
+void segment_settle(struct broker *b, struct segment *s);
 
 /* The descriptor for @access; makes the read-only twin at need. */
 uint32_t segment_fd(struct broker *b, struct segment *s, uint8_t access, int *ret_fd, struct wire_refusal *reterr);

@@ -145,6 +145,33 @@ void segment_released(struct broker *b, struct segment *s)
 	segment_unname(b, s, WIRE_WHAT_REMOVED);
 }
 
+static bool segment_needs_owner(const struct segment *s)
+{
+	return s->rec->lifetime == WIRE_LIFETIME_OWNER ||
+	       (s->rec->state == WIRE_STATE_UNPUBLISHED && s->rec->lifetime != WIRE_LIFETIME_PERSISTENT);
+}
+
+void segment_settle(struct broker *b, struct segment *s)
+{
+	if (s->rec->state == WIRE_STATE_ORPHANED) {
+		if (s->n_holds > 0)
+			hold_charge_orphan(b, s);
+		else
+			segment_destroy(b, s);
+		return;
+	}
+	if (!s->owner && segment_needs_owner(s)) {
+		segment_unname(b, s, WIRE_WHAT_REMOVED);
+		return;
+	}
+	if (s->n_holds > 0)
+		s->rec->linger_deadline_usec = 0;
+	if (segment_timer_arm(b, s) < 0)
+		log_warning("out of memory: a segment goes without its deadline");
+	if (s->rec->linger_deadline_usec == 0)
+		segment_released(b, s);
+}
+
 void segment_held(struct broker *b, struct segment *s)
 {
 	if (s->rec->linger_deadline_usec == 0)

@@ -36,7 +36,7 @@ static void service_look(const struct broker *b, struct service_figures *ret)
 	ret->n_sessions = b->sessions.n;
 	ret->n_segments = b->segments.by_id.n_nodes;
 	ret->n_bytes = b->quota.used[LIMIT_BYTES];
-	ret->n_unkept = b->keeping.n_unkept;
+	ret->n_unkept = keeping_n_unkept(b);
 	ret->n_aside = b->restored.n_aside;
 	ret->keeping = b->keeping.state;
 }

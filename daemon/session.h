@@ -25,6 +25,10 @@ struct wait;
 
 enum session_state { SESSION_LIVE = 1, SESSION_ENDING = 2 };
 
+/* What was granted under which request, for requests that are repeated: resume.h. */
+struct repeats;
+struct detached;
+
 struct session {
 	struct job job; /* its end */
 	struct broker *b;
@@ -40,7 +44,15 @@ struct session {
 	struct hold *holds;
 	struct segment *owned;
 	struct wait *waits;
-	struct releases *releases;		     /* NULL unless it asked for it */
+	struct releases *releases; /* NULL unless it asked for it */
+	uint64_t cookie;	   /* of the request in hand, and which item of its batch */
+	uint16_t item;
+	uint32_t groups_slot;		/* of a forked one: its groups, in a chain */
+	uint32_t removal_slot;		/* of a REMOVE that is not answered yet */
+	bool restored;			/* it began under a process before this one */
+	uint64_t first_seen, last_seen; /* cookies of requests that this process received; 0: none */
+	struct repeats *repeats;
+	struct detached *detached;		     /* its connection was lost with an earlier process; or NULL */
 	struct session *fork_parent, *fork_children; /* NULL when the other has ended */
 	struct session *fork_prev, *fork_next;
 	struct session *prev, *next; /* all sessions */
@@ -52,6 +64,7 @@ struct session {
 struct sessions {
 	struct session *list;
 	uint32_t n;
+	uint32_t n_detached; /* of them: without a connection, see detached.h */
 	struct log_rate complaints[SESSION_COMPLAINERS];
 	struct index holds; /* by session and handle */
 };
@@ -67,6 +80,21 @@ void sessions_reload(struct broker *b);
  */
 uint32_t session_new(struct broker *b, struct peercred *cred, const char *socket_path, struct session *parent,
 		     struct session **ret_session, struct wire_refusal *reterr);
+
+/*
+ * One that @rec of another registry tells of, without its connection; takes @cred on success. Returns 0 or a negative
+ * errno.
+ */
+int session_restore(struct broker *b, const struct registry_session *rec, struct peercred *cred,
+		    const char *socket_path, struct session **ret_session) _must_check_;
+/* The listening socket that a session of another process came in by, if there still is one. */
+const char *session_socket_path(const struct broker *b, uint64_t path_hash);
+/* @child's place in the order of heirs. */
+void session_adopt_fork(struct session *parent, struct session *child);
+
+void session_fill_welcome(const struct session *s, struct wire_welcome *ret);
+/* What proves to another connection that the session is its process' own. */
+void session_secret(const struct broker *b, uint64_t session_id, uint8_t ret[WIRE_SECRET_BYTES]);
 
 /* A forked session's first message came from this process. @pidfd is taken, and may be -1. */
 void session_bind(struct session *s, pid_t pid, int pidfd);

@@ -149,6 +149,8 @@ static void wait_try(struct broker *b, struct wait *w)
 	struct hold *hold = NULL;
 
 	if (result.status == WIRE_STATUS_OK) {
+		w->session->cookie = w->cookie;
+		w->session->item = 0;
 		result.status = open_try(b, w->session, &w->request, &hold, &result.refusal);
 		if (open_may_wait(result.status)) {
 			DL_DELETE2(b->waits.ready, w, queue_prev, queue_next);

@@ -57,7 +57,7 @@ start_daemon()
 	CONFIG
 	mkfifo "$dir/words"
 	# Without standard input and output, as some service managers start it: its end in test_end says whether it minds.
-	"$SHMBROKERD" --socket "$SHMBROKER_SOCKET" --config "$dir/config" <&- >&- 2>"$dir/words" &
+	"$SHMBROKERD" --keeper none --socket "$SHMBROKER_SOCKET" --config "$dir/config" <&- >&- 2>"$dir/words" &
 	daemon=$!
 	exec 3<"$dir/words"
 	while read -r line <&3; do

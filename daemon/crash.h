@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A death by a fault of the process' own (and the watchdog's SIGABRT), soon after it took over, is noted in the
+ * registry: the state may be what causes it. A SIGKILL from outside says nothing about the state, and leaves no note.
+ */
+
+struct registry_header;
+
+void crash_note_in(struct registry_header *header);
+/* The registry is about to go. */
+void crash_forget(void);

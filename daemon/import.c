@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fault.h"
+#include "common/fd.h"
+#include "common/memfd.h"
+#include "daemon/broker.h"
+#include "daemon/log.h"
+#include "proto/name.h"
+
+/* So often the service manager is told that it goes on. */
+enum { IMPORT_TELL = 1024 };
+
+bool import_read(const struct import *im, enum registry_table table, uint32_t slot, void *ret, size_t n)
+{
+	uint32_t state;
+
+	registry_read(im->old, table, slot, ret, n);
+	/* Every record begins with it. */
+	memcpy(&state, ret, sizeof(state));
+	return state != 0;
+}
+
+/* --- segments ---------------------------------------------------------------------------------------- */
+
+static const struct registry_text *import_text(const struct import *im, const struct registry_segment *rec,
+					       struct registry_text *text)
+{
+	if (rec->text >= registry_n_used(im->old, REGISTRY_TEXTS) ||
+	    !import_read(im, REGISTRY_TEXTS, rec->text, text, sizeof(*text)))
+		return NULL;
+	return text;
+}
+
+static bool import_names_are_good(const struct registry_segment *rec, const struct registry_text *text)
+{
+	char name[WIRE_NAME_MAX] = {};
+	size_t inlined = MIN((size_t)rec->name_len, (size_t)REGISTRY_NAME_INLINE);
+
+	if (!text && (rec->name_len > inlined || rec->label_len > 0))
+		return false;
+	memcpy(name, rec->name, inlined);
+	if (text)
+		memcpy(name + inlined, text->name_rest, rec->name_len - inlined);
+	return name_check(name, rec->name_len) == 0 && rec->label_len <= WIRE_LABEL_MAX &&
+	       (!text || name_check_label(text->label, rec->label_len) == 0);
+}
+
+static bool import_segment_is_good(const struct import *im, const struct registry_segment *rec)
+{
+	return rec->state <= WIRE_STATE_ORPHANED && rec->id > 0 && rec->id < im->old->header->next_segment_id &&
+	       rec->generation < im->old->header->next_generation && rec->n_bytes > 0 &&
+	       rec->n_bytes <= rec->max_bytes && rec->max_bytes <= limit_defaults[LIMIT_SEGMENT_BYTES].ceiling &&
+	       rec->sharing < WIRE_SHARING_N && rec->lifetime < WIRE_LIFETIME_N && rec->mode <= 0777 &&
+	       (rec->huge_shift == 0 || rec->huge_shift == 21 || rec->huge_shift == 30) &&
+	       !segment_find_id(im->b, rec->id);
+}
+
+static bool import_file_is_good(int fd, const struct registry_segment *rec)
+{
+	uint64_t n_allocated, n_bytes;
+	int seals = memfd_get_seals(fd);
+
+	return seals >= 0 && (seals & MEMFD_SEALS_SIZE) == MEMFD_SEALS_SIZE &&
+	       memfd_usage(fd, &n_allocated, &n_bytes) == 0 && n_bytes >= rec->max_bytes;
+}
+
+static int import_segment(struct import *im, uint32_t slot)
+{
+	struct registry_segment rec;
+	struct registry_text buf;
+	const struct registry_text *text;
+	int fd, r;
+
+	if (!import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)))
+		return 0;
+	text = import_text(im, &rec, &buf);
+	fd = kept_set_steal(im->kept, KEEP_KEY(KEEP_SEGMENT, rec.id));
+	if (fd < 0 || !import_segment_is_good(im, &rec) || !import_names_are_good(&rec, text) ||
+	    !import_file_is_good(fd, &rec)) {
+		if (fd >= 0)
+			keeping_drop(im->b, KEEP_KEY(KEEP_SEGMENT, rec.id));
+		fd_close(fd);
+		im->n_lost_segments++;
+		return 0;
+	}
+	r = segment_restore(im->b, &rec, text, fd, &im->segments[slot]);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
+	}
+	im->ids[im->n_segments++] = rec.id;
+	if (im->beside)
+		keeping_deposit(im->b, KEEP_KEY(KEEP_SEGMENT, rec.id), fd);
+	return 0;
+}
+
+static int import_segments(struct import *im)
+{
+	uint32_t n = registry_n_used(im->old, REGISTRY_SEGMENTS);
+	int r = 0;
+
+	for (uint32_t slot = 0; slot < n && r == 0; slot++) {
+		r = import_segment(im, slot);
+		if (slot % IMPORT_TELL == IMPORT_TELL - 1 && !im->beside)
+			service_recovering(im->b, slot, n);
+	}
+	return r;
+}
+
+static int import_grants(struct import *im)
+{
+	struct registry_grant rec;
+	int r = 0;
+
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_GRANTS) && r == 0; slot++) {
+		if (!import_read(im, REGISTRY_GRANTS, slot, &rec, sizeof(rec)) || rec.state > WIRE_ACCESS_WRITE ||
+		    (rec.kind != WIRE_GRANT_UID && rec.kind != WIRE_GRANT_GID) ||
+		    rec.segment >= registry_n_used(im->old, REGISTRY_SEGMENTS) || !im->segments[rec.segment])
+			continue;
+		r = grant_restore(im->b, im->segments[rec.segment], &rec);
+	}
+	return r;
+}
+
+static void import_owners(struct import *im)
+{
+	struct registry_segment rec;
+
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_SEGMENTS); slot++) {
+		if (!im->segments[slot] || !import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)))
+			continue;
+		if (rec.state != WIRE_STATE_ORPHANED &&
+		    rec.owner_session < registry_n_used(im->old, REGISTRY_SESSIONS) && im->sessions[rec.owner_session])
+			segment_own(im->segments[slot], im->sessions[rec.owner_session],
+				    im->sessions[rec.owner_session]->slot);
+	}
+}
+
+static int import_limits(struct import *im)
+{
+	struct registry_limits rec, *copy;
+	uint32_t slot;
+
+	for (uint32_t i = 0; i < registry_n_used(im->old, REGISTRY_LIMITS) && !im->beside; i++) {
+		if (!import_read(im, REGISTRY_LIMITS, i, &rec, sizeof(rec)))
+			continue;
+		copy = registry_alloc(&im->b->registry, REGISTRY_LIMITS, &slot);
+		if (!copy)
+			return -ENOMEM;
+		*copy = rec;
+	}
+	return 0;
+}
+
+/* --- all of it --------------------------------------------------------------------------------------- */
+
+static void import_header(struct import *im)
+{
+	const struct registry_header *from = im->old->header;
+	struct registry_header *to = im->b->registry.header;
+
+	to->next_segment_id = MAX(to->next_segment_id, from->next_segment_id);
+	to->next_generation = MAX(to->next_generation, from->next_generation);
+	to->next_session_id = MAX(to->next_session_id, from->next_session_id);
+	if (im->beside)
+		return;
+	memcpy(to->secret_keys, from->secret_keys, sizeof(to->secret_keys));
+	to->state_usec = from->state_usec;
+	to->n_restarts = from->n_restarts + 1;
+	to->n_aside_segments = from->n_aside_segments;
+}
+
+static int import_alloc(struct import *im)
+{
+	size_t n_segments = registry_n_used(im->old, REGISTRY_SEGMENTS);
+	size_t n_sessions = registry_n_used(im->old, REGISTRY_SESSIONS);
+	size_t n_holds = registry_n_used(im->old, REGISTRY_HOLDS);
+	size_t n_groups = registry_n_used(im->old, REGISTRY_GROUPS);
+
+	im->segments = calloc(n_segments + 1, sizeof(struct segment *));
+	im->sessions = calloc(n_sessions + 1, sizeof(struct session *));
+	im->holds = calloc(n_holds + 1, sizeof(struct hold *));
+	im->ids = calloc(n_segments + 1, sizeof(*im->ids));
+	im->groups = calloc(n_sessions + 1, sizeof(*im->groups));
+	im->next_group = calloc(n_groups + 1, sizeof(*im->next_group));
+	return im->segments && im->sessions && im->holds && im->ids && im->groups && im->next_group ? 0 : -ENOMEM;
+}
+
+int import_run(struct import *im)
+{
+	int r;
+
+	r = import_alloc(im);
+	if (r < 0)
+		return r;
+	import_header(im);
+	r = import_segments(im);
+	fault_point("import-segments");
+	if (r == 0)
+		r = import_sessions(im);
+	fault_point("import-sessions");
+	if (r == 0)
+		r = import_holds(im);
+	if (r == 0)
+		r = import_grants(im);
+	if (r == 0)
+		r = import_tokens(im);
+	if (r == 0)
+		r = import_removals(im);
+	if (r == 0)
+		r = import_limits(im);
+	if (r == 0)
+		import_owners(im);
+	return r;
+}
+
+/* Of two of one name, which a death while one took the place of the other leaves, the later has it. */
+static void import_settle_name(struct import *im, struct segment *s)
+{
+	struct broker *b = im->b;
+	char name[WIRE_NAME_MAX];
+	size_t len = segment_name(b, s, name);
+	struct segment *other = segment_find_name(b, name, len);
+
+	while (other && other != s) {
+		bool later = s->rec->generation > other->rec->generation;
+
+		im->n_renamed++;
+		segment_unname(b, later ? other : s, WIRE_WHAT_REPLACED);
+		if (!later)
+			return;
+		other = segment_find_name(b, name, len);
+	}
+}
+
+void import_settle(struct import *im)
+{
+	for (uint64_t i = 0; i < im->n_segments; i++) {
+		struct segment *s = segment_find_id(im->b, im->ids[i]);
+
+		if (s && s->rec->state != WIRE_STATE_ORPHANED) {
+			import_settle_name(im, s);
+			s = segment_find_id(im->b, im->ids[i]);
+			/* It has lost its name just now, which has settled it. */
+			if (s && s->rec->state == WIRE_STATE_ORPHANED)
+				continue;
+		}
+		if (s)
+			segment_settle(im->b, s);
+	}
+}
+
+void import_done(struct import *im)
+{
+	free(im->segments);
+	free(im->sessions);
+	free(im->holds);
+	free(im->ids);
+	free(im->groups);
+	free(im->next_group);
+}

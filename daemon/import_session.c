@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Sessions of another registry, and what belongs to them: holds, tokens, outcomes. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "common/cleanup.h"
+#include "daemon/broker.h"
+#include "daemon/detached.h"
+#include "daemon/hold.h"
+#include "daemon/import.h"
+#include "daemon/log.h"
+#include "daemon/peer.h"
+
+/* Verdict: the session cannot be taken over. */
+enum { IMPORT_E_LOST = 1 };
+
+/* --- who it is --------------------------------------------------------------------------------------- */
+
+/* Slots are counted from 1 in these chains. */
+static void import_chain_groups(struct import *im)
+{
+	struct registry_groups rec;
+
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_GROUPS); slot++) {
+		if (!import_read(im, REGISTRY_GROUPS, slot, &rec, sizeof(rec)) || rec.n_gids > REGISTRY_GROUPS_GIDS ||
+		    rec.session >= registry_n_used(im->old, REGISTRY_SESSIONS))
+			continue;
+		im->next_group[slot] = im->groups[rec.session];
+		im->groups[rec.session] = slot + 1;
+	}
+}
+
+static int import_groups(const struct import *im, uint32_t session, struct peercred *cred)
+{
+	struct registry_groups rec;
+	gid_t *grown;
+
+	for (uint32_t i = im->groups[session]; i != 0; i = im->next_group[i - 1]) {
+		if (!import_read(im, REGISTRY_GROUPS, i - 1, &rec, sizeof(rec)))
+			continue;
+		grown = reallocarray(cred->groups, cred->n_groups + rec.n_gids, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		cred->groups = grown;
+		memcpy(grown + cred->n_groups, rec.gids, rec.n_gids * sizeof(*grown));
+		cred->n_groups += rec.n_gids;
+	}
+	return 0;
+}
+
+/* Without its connection there is only the process to go by, and the number that it alone has. */
+static int import_find_process(const struct registry_session *rec, struct peercred *cred)
+{
+	if (rec->process_ino == 0)
+		return IMPORT_E_LOST;
+	if (cred->pidfd < 0 && (rec->pid == 0 || peercred_pidfd_open((pid_t)rec->pid, &cred->pidfd) < 0))
+		return IMPORT_E_LOST;
+	return peercred_pidfd_ino(cred->pidfd) == rec->process_ino ? 0 : IMPORT_E_LOST;
+}
+
+/* The kernel's word where it can be had. Takes @life. */
+static int import_cred(const struct import *im, uint32_t slot, const struct registry_session *rec, int fd, int life,
+		       struct peercred *cred)
+{
+	bool gone = false;
+	int r = 0;
+
+	if (fd >= 0 && !(rec->flags & REGISTRY_SESSION_FORKED)) {
+		r = peercred_get(fd, cred, &gone);
+		if (life >= 0) {
+			fd_close(cred->pidfd);
+			cred->pidfd = life;
+		}
+		if (r < 0)
+			return r == -ENOMEM ? r : IMPORT_E_LOST;
+		return cred->uid != rec->uid || (gone && life < 0) ? IMPORT_E_LOST : 0;
+	}
+	*cred = (struct peercred){.uid = rec->uid, .gid = rec->gid, .pid = (pid_t)rec->pid, .pidfd = life};
+	r = import_groups(im, slot, cred);
+	if (r == 0 && fd < 0)
+		r = import_find_process(rec, cred);
+	return r;
+}
+
+/* --- sessions ---------------------------------------------------------------------------------------- */
+
+/* Takes @fd on 0. */
+static int import_connect(struct session *s, int fd)
+{
+	int r;
+
+	if (fd < 0)
+		return detached_new(s);
+	r = peer_new(s->b, fd, s, s->rec->flags & REGISTRY_SESSION_UNBOUND, &s->peer);
+	return r < 0 ? r : peer_watch_life(s->peer, s->cred.pidfd);
+}
+
+static int import_restore_session(struct import *im, uint32_t slot, const struct registry_session *rec, int *fd,
+				  int life)
+{
+	_cleanup_(peercred_done) struct peercred cred = PEERCRED_INIT;
+	struct session *s;
+	int r;
+
+	r = import_cred(im, slot, rec, *fd, life, &cred);
+	if (r != 0)
+		return r;
+	r = session_restore(im->b, rec, &cred, session_socket_path(im->b, rec->path_hash), &s);
+	if (r == 0)
+		r = import_connect(s, *fd);
+	if (r < 0)
+		return r;
+	*fd = -1;
+	im->sessions[slot] = s;
+	im->n_sessions++;
+	if (im->beside)
+		keeping_deposit(im->b, KEEP_KEY(KEEP_LIFE, rec->id), s->cred.pidfd);
+	return 0;
+}
+
+static int import_session(struct import *im, uint32_t slot)
+{
+	struct registry_session rec;
+	_cleanup_close_ int fd = -1;
+	int life, r = IMPORT_E_LOST;
+
+	if (!import_read(im, REGISTRY_SESSIONS, slot, &rec, sizeof(rec)) || rec.state != SESSION_LIVE)
+		return 0;
+	fd = kept_set_steal(im->kept, KEEP_KEY(KEEP_SESSION, rec.id));
+	life = kept_set_steal(im->kept, KEEP_KEY(KEEP_LIFE, rec.id));
+	if (im->beside)
+		fd = fd_close(fd);
+	if (rec.id == im->poison)
+		log_error("uid %u, pid %u: its request was in hand when the broker broke down, twice in a row; "
+			  "connection closed",
+			  rec.uid, rec.pid);
+	else if (rec.id > 0 && rec.id < im->old->header->next_session_id)
+		r = import_restore_session(im, slot, &rec, &fd, life);
+	else
+		fd_close(life);
+	if (r != IMPORT_E_LOST)
+		return r;
+	/* Whoever is at the other end shall see that it is over. */
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+	im->n_lost_sessions++;
+	if (!im->beside) {
+		keeping_drop(im->b, KEEP_KEY(KEEP_SESSION, rec.id));
+		keeping_drop(im->b, KEEP_KEY(KEEP_LIFE, rec.id));
+	}
+	return 0;
+}
+
+static int import_compare_ids(const void *a, const void *b)
+{
+	const struct session *x = *(struct session *const *)a, *y = *(struct session *const *)b;
+
+	return x->rec->id < y->rec->id ? -1 : x->rec->id > y->rec->id;
+}
+
+static struct session *import_find(struct session **sorted, size_t n, uint64_t id)
+{
+	size_t from = 0, to = n;
+
+	while (from < to) {
+		size_t i = from + (to - from) / 2;
+
+		if (sorted[i]->rec->id < id)
+			from = i + 1;
+		else
+			to = i;
+	}
+	return from < n && sorted[from]->rec->id == id ? sorted[from] : NULL;
+}
+
+/* A parent began before its child, whatever a record says: else they could go round in a ring. */
+static int import_families(struct import *im)
+{
+	_cleanup_free_ struct session **sorted = calloc(im->n_sessions + 1, sizeof(*sorted));
+	struct session *parent;
+	size_t n = 0;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_SESSIONS); slot++)
+		if (im->sessions[slot])
+			sorted[n++] = im->sessions[slot];
+	if (n > 0)
+		qsort(sorted, n, sizeof(struct session *), import_compare_ids);
+	for (size_t i = 0; i < n; i++) {
+		parent = sorted[i]->rec->fork_parent ? import_find(sorted, n, sorted[i]->rec->fork_parent) : NULL;
+		if (parent && parent->rec->id < sorted[i]->rec->id)
+			session_adopt_fork(parent, sorted[i]);
+	}
+	return 0;
+}
+
+int import_sessions(struct import *im)
+{
+	uint32_t n = registry_n_used(im->old, REGISTRY_SESSIONS);
+	int r = 0;
+
+	import_chain_groups(im);
+	for (uint32_t slot = 0; slot < n && r == 0; slot++)
+		r = import_session(im, slot);
+	return r < 0 ? r : import_families(im);
+}
+
+/* --- what they have ---------------------------------------------------------------------------------- */
+
+int import_holds(struct import *im)
+{
+	struct registry_hold rec;
+	struct session *session;
+	struct segment *segment;
+	int r = 0;
+
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_HOLDS) && r == 0; slot++) {
+		if (!import_read(im, REGISTRY_HOLDS, slot, &rec, sizeof(rec)) || rec.state > WIRE_ACCESS_WRITE ||
+		    rec.session >= registry_n_used(im->old, REGISTRY_SESSIONS) ||
+		    rec.segment >= registry_n_used(im->old, REGISTRY_SEGMENTS))
+			continue;
+		session = im->sessions[rec.session];
+		segment = im->segments[rec.segment];
+		if (session && segment && rec.handle != 0 && !hold_find(im->b, session, rec.handle))
+			r = hold_restore(im->b, session, segment, &rec, &im->holds[slot]);
+	}
+	return r;
+}
+
+static int import_compare_deadlines(const void *a, const void *b)
+{
+	const struct registry_token *x = a, *y = b;
+
+	return x->deadline_usec < y->deadline_usec ? -1 : x->deadline_usec > y->deadline_usec;
+}
+
+int import_tokens(struct import *im)
+{
+	uint32_t n = registry_n_used(im->old, REGISTRY_TOKENS), n_good = 0;
+	_cleanup_free_ struct registry_token *tokens = calloc(n + 1, sizeof(*tokens));
+	int r = 0;
+
+	if (!tokens)
+		return -ENOMEM;
+	for (uint32_t slot = 0; slot < n; slot++) {
+		struct registry_token *t = &tokens[n_good];
+
+		n_good += import_read(im, REGISTRY_TOKENS, slot, t, sizeof(*t)) && t->state <= WIRE_ACCESS_WRITE &&
+			  t->hold < registry_n_used(im->old, REGISTRY_HOLDS) && im->holds[t->hold];
+	}
+	if (n_good > 0)
+		qsort(tokens, n_good, sizeof(*tokens), import_compare_deadlines);
+	for (uint32_t i = 0; i < n_good && r == 0; i++)
+		r = token_restore(im->b, im->holds[tokens[i].hold], &tokens[i]);
+	return r;
+}
+
+int import_removals(struct import *im)
+{
+	struct registry_removal *rec;
+	int r = 0;
+
+	rec = malloc(sizeof(*rec));
+	if (!rec)
+		return -ENOMEM;
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_REMOVALS) && r == 0; slot++) {
+		struct registry_removal *copy;
+		struct session *s;
+
+		if (!import_read(im, REGISTRY_REMOVALS, slot, rec, sizeof(*rec)) || rec->n_done > WIRE_ITEMS_MAX ||
+		    rec->session >= registry_n_used(im->old, REGISTRY_SESSIONS))
+			continue;
+		s = im->sessions[rec->session];
+		if (!s || s->removal_slot != REGISTRY_SLOT_NONE)
+			continue;
+		copy = registry_alloc(&im->b->registry, REGISTRY_REMOVALS, &s->removal_slot);
+		if (!copy) {
+			r = -ENOMEM;
+			break;
+		}
+		*copy = *rec;
+		copy->session = s->slot;
+	}
+	free(rec);
+	return r;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Catching up with a keeper that has just come, or come back, or has room again: everything is deposited, 253
+ * descriptors at a time, with so few messages unread that nobody else's descriptors in flight suffer. What it has of
+ * before and we do not is pruned at the end. Meanwhile the loop goes on, and what is new is deposited as always.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/broker.h"
+#include "daemon/log.h"
+#include "daemon/messages.h"
+#include "daemon/peer.h"
+
+/* Messages of 253 descriptors. */
+enum { CATCH_UNREAD_MAX = 8 };
+
+/* In SYNC. */
+enum { CATCH_READ = 1, CATCH_ALL = 2 };
+
+struct catch
+{
+	unsigned n;
+	uint64_t keys[KEEP_ITEMS_MAX];
+	int fds[KEEP_ITEMS_MAX];
+};
+
+static void catch_add(struct catch *c, uint64_t key, int fd)
+{
+	if (fd < 0)
+		return;
+	c->keys[c->n] = key;
+	c->fds[c->n++] = fd;
+}
+
+static void catch_sessions(struct keeping *k, struct catch *c)
+{
+	for (; k->next_session && c->n + 2 <= KEEP_ITEMS_MAX; k->next_session = k->next_session->next) {
+		const struct session *s = k->next_session;
+
+		if (!s->peer || session_doomed(s))
+			continue;
+		catch_add(c, KEEP_KEY(KEEP_SESSION, s->rec->id), s->peer->fd);
+		catch_add(c, KEEP_KEY(KEEP_LIFE, s->rec->id), s->cred.pidfd);
+	}
+}
+
+static void catch_segments(struct broker *b, struct catch *c)
+{
+	struct keeping *k = &b->keeping;
+
+	for (; k->next_segment < b->segments.n_slots && c->n < KEEP_ITEMS_MAX; k->next_segment++) {
+		struct segment *s = b->segments.by_slot[k->next_segment];
+
+		if (!s || (k->only_refused && !s->unkept))
+			continue;
+		if (s->unkept) {
+			s->unkept = false;
+			k->n_refused--;
+		}
+		catch_add(c, KEEP_KEY(KEEP_SEGMENT, s->rec->id), s->fd);
+	}
+}
+
+/* Looks through so many slots at a time that a slice stays short even where nothing is found. */
+static bool catch_run(struct job *job)
+{
+	struct keeping *k = container_of(job, struct keeping, job);
+	struct broker *b = container_of(k, struct broker, keeping);
+	struct catch c;
+	bool done;
+	int r = 0;
+
+	if (k->fd < 0 || !k->welcomed || k->n_unread >= CATCH_UNREAD_MAX)
+		return false;
+	c.n = 0;
+	catch_sessions(k, &c);
+	catch_segments(b, &c);
+	done = !k->next_session && k->next_segment >= b->segments.n_slots;
+	if (c.n > 0) {
+		r = keeping_say(k, KEEP_DEPOSIT, 0, 0, c.keys, c.fds, c.n);
+		k->n_unread++;
+	}
+	if (r == 0 && done && !k->only_refused)
+		r = keeping_say(k, KEEP_PRUNE, 0, 0, NULL, NULL, 0);
+	if (r == 0 && (c.n > 0 || done))
+		r = keeping_say(k, KEEP_SYNC, 0, done ? CATCH_ALL : CATCH_READ, NULL, NULL, 0);
+	if (r < 0) {
+		keeping_lose(b, r == -EAGAIN ? "it does not read" : strerror(-r));
+		return false;
+	}
+	return !done;
+}
+
+void keeping_catch_up(struct broker *b, bool only_refused)
+{
+	struct keeping *k = &b->keeping;
+
+	keeping_flush(k);
+	if (k->fd < 0)
+		return;
+	k->state = WIRE_KEEPING_CATCHING;
+	k->only_refused = only_refused;
+	k->next_segment = 0;
+	k->next_session = only_refused ? NULL : b->sessions.list;
+	k->n_unread = 0;
+	k->job.run = catch_run;
+	if (!only_refused) {
+		keeping_deposit(b, KEEP_KEY(KEEP_REGISTRY, 0), b->registry.fd);
+		listeners_deposit(b);
+		keeping_flush(k);
+	}
+	jobs_add(&b->jobs, &k->job);
+}
+
+void keeping_caught(struct broker *b, uint64_t serial)
+{
+	struct keeping *k = &b->keeping;
+
+	if (k->state != WIRE_KEEPING_CATCHING)
+		return;
+	if (k->n_unread > 0)
+		k->n_unread--;
+	if (serial != CATCH_ALL) {
+		jobs_add(&b->jobs, &k->job);
+		return;
+	}
+	k->state = k->n_refused > 0 ? WIRE_KEEPING_PARTLY : WIRE_KEEPING_ALL;
+	if (!k->only_refused)
+		log_event(LOG_LEVEL_INFO, &(struct log_fields){.message_id = MESSAGE_KEEPER_BACK},
+			  "the keeper has everything again");
+	if (k->n_refused > 0)
+		keeping_retry_refused(b);
+}
+
+void keeping_forget_session(struct broker *b, const struct session *s)
+{
+	if (b->keeping.next_session == s)
+		b->keeping.next_session = s->next;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * Requests that are repeated. When a broker dies, what it had read of a connection and not answered is lost with it; the
+ * client says it again under the old cookie, with WIRE_FLAG_REPEAT. What was done the first time is not done twice:
+ * - CREATE and OPEN: each hold remembers which item of which request it was granted for;
+ * - REMOVE: what it has done is on record until it is answered;
+ * - the others come to the same when they are done again, if what they find is what they would have made.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/macro.h"
+#include "daemon/registry.h"
+
+struct broker;
+struct hold;
+struct repeats;
+struct session;
+
+/*
+ * Notes that a request came. False: it is a repeat of one that this process has received itself, from what had queued
+ * in the socket, and which is or will be answered.
+ */
+bool resume_note(struct session *s, uint64_t cookie, bool repeat);
+
+/* The hold that was granted for this item, if it is still there; or NULL. */
+struct hold *repeats_find(struct session *s, uint64_t cookie, uint16_t item);
+/* Gives up every hold that was granted under @cookie: nobody waits for them any more. */
+void repeats_give_up(struct session *s, uint64_t cookie);
+void repeats_free(struct repeats *repeats);
+
+/* The record of a REMOVE: of the one that is repeated, or a new one. NULL: none to be had, then it goes without. */
+struct registry_removal *removal_begin(struct session *s, uint64_t cookie, bool repeat);
+/* It has been answered. */
+void removal_forget(struct session *s);
