@@ -281,6 +281,7 @@ static bool reserved_set(struct packet *p, const struct codec_row *row)
 		[WIRE_GRANT] = offsetof(struct wire_grant, reserved),
 		[WIRE_LIST] = offsetof(struct wire_list, reserved),
 		[WIRE_HOLDERS] = offsetof(struct wire_holders, target) + offsetof(struct wire_target, reserved),
+		[WIRE_RECOVER] = offsetof(struct wire_recover, reserved),
 	};
 
 	if (row->opcode >= ARRAY_SIZE(offsets) || offsets[row->opcode] == 0)
@@ -308,7 +309,8 @@ static bool item_reserved_set(struct packet *p, const struct codec_row *row)
 static bool padding_set(struct packet *p, const struct codec_row *row)
 {
 	/* The names above leave the last byte free. */
-	if (row->body_min == 0 || row->opcode == WIRE_CLOSE || row->opcode == WIRE_LIST || row->opcode == WIRE_CANCEL)
+	if (row->body_min == 0 || row->opcode == WIRE_CLOSE || row->opcode == WIRE_LIST ||
+	    row->opcode == WIRE_CANCEL || row->opcode == WIRE_CLAIM)
 		return false;
 	((uint8_t *)p->header)[p->n - 1] = 1;
 	return true;
