@@ -19,8 +19,8 @@
  * are not listened to. A message that breaks a rule ends its connection; everything stays kept.
  *
  * Messages are done in their order, and answered in it: what was refused is told before a SYNCED that was asked for
- * later. Answers queue up for a broker that does not read, and the keeper reads on; the connection of one that lets more
- * than a thousand wait is ended.
+ * later. Answers queue up for a broker that does not read, and the keeper reads on; the connection of one that lets
+ * more than a thousand wait is ended.
  */
 
 #include <assert.h>
@@ -81,8 +81,8 @@ enum keep_op {
 };
 
 /*
- * In HELLO: a keeper that the broker has started itself exits when it keeps no segment, no session and no set, and has no
- * broker any more. The latest HELLO decides.
+ * In HELLO: a keeper that the broker has started itself exits when it keeps no segment, no session and no set, and has
+ * no broker any more. The latest HELLO decides.
  */
 #define KEEP_HELLO_END_WITH_ME UINT64_C(1)
 
@@ -103,8 +103,8 @@ static_assert(sizeof(struct keep_message) == 24, "layout between processes");
 #define KEEP_MESSAGE_MAX (sizeof(struct keep_message) + KEEP_ITEMS_MAX * sizeof(uint64_t))
 
 /*
- * What the keys mean to the broker. To the keeper any key is good; it only knows that listeners are not set aside, and that
- * it stays for segments and sessions.
+ * What the keys mean to the broker. To the keeper any key is good; it only knows that listeners are not set aside, and
+ * that it stays for segments and sessions.
  */
 enum keep_kind {
 	KEEP_REGISTRY = 1, /* id 0 */

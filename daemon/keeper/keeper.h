@@ -25,10 +25,11 @@ struct keeper {
 	struct link *links[KEEPER_LINKS_MAX]; /* oldest first */
 	unsigned n_links;
 	struct link *owner;
-	uint32_t epoch;	  /* of the latest owner */
-	bool end_with_it; /* its word */
-	bool is_short;	  /* of descriptors or memory of the kernel's: to be tried again without an event */
-	bool is_fed;	  /* by what is not answered, in this round */
+	uint32_t epoch;	   /* of the latest owner */
+	bool end_with_it;  /* its word */
+	bool is_short;	   /* of descriptors or memory of the kernel's: to be tried again without an event */
+	bool is_fed;	   /* by what is not answered, in this round */
+	uint64_t fed_usec; /* when it was last; CLOCK_MONOTONIC */
 	bool is_over;
 	struct scm_message message;
 	alignas(8) uint8_t buf[KEEP_MESSAGE_MAX];

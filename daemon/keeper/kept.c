@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "common/fault.h"
+#include "common/fd.h"
 #include "proto/keep.h"
 
 /*
@@ -14,6 +17,9 @@
  * are in the table, so that the kernel never has to drop any.
  */
 enum { KEPT_RESERVE = 16 + KEEP_ITEMS_MAX };
+
+/* Descriptors for which the kernel's table is made at once: 256 KiB. */
+enum { KEPT_AT_ONCE = 32768 };
 
 int kept_init(struct kept *kept)
 {
@@ -25,6 +31,11 @@ int kept_init(struct kept *kept)
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
 	limit.rlim_cur = MIN(limit.rlim_cur, (rlim_t)INT32_MAX);
+	/*
+	 * In a process of several threads each doubling of that table waits for every CPU, 8 to 16 ms. This one has one yet.
+	 * Source: expand_fdtable() in fs/file.c, synchronize_rcu().
+	 */
+	fd_close(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)MIN(limit.rlim_cur, (rlim_t)KEPT_AT_ONCE) - 1));
 	/* With a low limit some room is worth more than whole messages. */
 	limit.rlim_cur -= MIN((rlim_t)KEPT_RESERVE, limit.rlim_cur / 2);
 	*kept = (struct kept){.n_kept_max = (unsigned)limit.rlim_cur};
