@@ -37,42 +37,42 @@ enum keep_op {
 	/* To the broker. cursor: pid of the broker that owns all this. The keeper closes next. */
 	KEEP_BUSY = 3,
 	/*
-	 * To the keeper: keys and as many descriptors, at least one, into set 0. A key that is there gets the new descriptor
-	 * instead, and the old one is closed; so does a key that comes twice.
+	 * To the keeper: keys and as many descriptors, at least one, into set 0. A key that is there gets the new
+	 * descriptor instead, and the old one is closed; so does a key that comes twice.
 	 */
 	KEEP_DEPOSIT = 4,
 	/* To the keeper: keys of set 0, at least one; closed if they are there. */
 	KEEP_DROP = 5,
 	/*
 	 * To the broker, unasked: these keys of a DEPOSIT found no room in the keeper's descriptor table, and their
-	 * descriptors are not kept. What was there under such a key before still is, for the broker to drop or to leave: it
-	 * is what the next broker would get.
+	 * descriptors are not kept. What was there under such a key before still is, for the broker to drop or to
+	 * leave: it is what the next broker would get.
 	 */
 	KEEP_REFUSED = 6,
 	/* To the keeper: set, cursor (0: from the start). Answered by one GIVEN; nothing is taken away by that. */
 	KEEP_TAKE = 7,
 	/*
-	 * To the broker: keys of that set, in no order, and copies of their descriptors. cursor: where to go on, 0: that was
-	 * all. A walk sees each key once if nothing comes or goes meanwhile. A set that is not there is empty.
+	 * To the broker: keys of that set, in no order, and copies of their descriptors. cursor: where to go on, 0:
+	 * that was all. A walk sees each key once if nothing comes or goes meanwhile. A set that is not there is empty.
 	 */
 	KEEP_GIVEN = 8,
 	/*
-	 * To the keeper: answered by SYNCED with the same cursor when all before it is done. Memory of what was dropped may
-	 * still be on its way back to the kernel.
+	 * To the keeper: answered by SYNCED with the same cursor when all before it is done. Memory of what was dropped
+	 * may still be on its way back to the kernel.
 	 */
 	KEEP_SYNC = 9,
 	KEEP_SYNCED = 10,
 	/* To the keeper: drop what is in set 0 and was not deposited over this connection. */
 	KEEP_PRUNE = 11,
 	/*
-	 * To the keeper: set 0 but its listeners becomes a set of its own. Answered by SYNCED, with the same cursor. set: its
-	 * number, which is that of the sets that are aside now; or 0 where KEEP_SETS_MAX of them are, or set 0 had nothing
-	 * but listeners, and all stays as it is.
+	 * To the keeper: set 0 but its listeners becomes a set of its own. Answered by SYNCED, with the same cursor.
+	 * set: its number, which is that of the sets that are aside now; or 0 where KEEP_SETS_MAX of them are, or set 0
+	 * had nothing but listeners, and all stays as it is.
 	 */
 	KEEP_ASIDE = 12,
 	/*
-	 * To the keeper: drop a set that was set aside. Sets are numbered from 1, the oldest: those after it move up by one.
-	 * No such set: nothing happens.
+	 * To the keeper: drop a set that was set aside. Sets are numbered from 1, the oldest: those after it move up by
+	 * one. No such set: nothing happens.
 	 */
 	KEEP_FORGET = 13,
 	/* To the keeper: drop everything and exit. */

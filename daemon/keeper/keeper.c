@@ -16,8 +16,8 @@
 enum { KEEPER_TURN_PACKETS = 512 };
 
 /*
- * A process that waits in poll() is woken by each packet, and the sender pays for that: 11 µs for a deposit instead of 2.
- * So when it was fed twice within that time, it looks away for as long, asleep where a packet does not wake it.
+ * A process that waits in poll() is woken by each packet, and the sender pays for that: 11 µs for a deposit instead of
+ * 2. So when it was fed twice within that time, it looks away for as long, asleep where a packet does not wake it.
  */
 #define KEEPER_NAP_USEC 500
 #define KEEPER_RETRY_NSEC 5000000

@@ -32,8 +32,8 @@ int kept_init(struct kept *kept)
 		return -errno;
 	limit.rlim_cur = MIN(limit.rlim_cur, (rlim_t)INT32_MAX);
 	/*
-	 * In a process of several threads each doubling of that table waits for every CPU, 8 to 16 ms. This one has one yet.
-	 * Source: expand_fdtable() in fs/file.c, synchronize_rcu().
+	 * In a process of several threads each doubling of that table waits for every CPU, 8 to 16 ms. This one has one
+	 * yet. Source: expand_fdtable() in fs/file.c, synchronize_rcu().
 	 */
 	fd_close(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)MIN(limit.rlim_cur, (rlim_t)KEPT_AT_ONCE) - 1));
 	/* With a low limit some room is worth more than whole messages. */
@@ -46,7 +46,10 @@ int kept_init(struct kept *kept)
 
 static unsigned kept_home(const struct kept *kept, uint64_t key)
 {
-	/* Keys are numbers that count up, under a kind. Source of the factor: Knuth, TAOCP 3, 6.4: 2^64 by the golden ratio. */
+	/*
+	 * Keys are numbers that count up, under a kind. Source of the factor: Knuth, TAOCP 3, 6.4: 2^64 by the golden
+	 * ratio.
+	 */
 	return (unsigned)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (kept->n_index - 1);
 }
 

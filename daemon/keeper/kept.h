@@ -47,7 +47,9 @@ int kept_next(const struct kept *kept, uint32_t set, int from) _must_check_;
 /* Takes the descriptor @fd out, of whichever set: the caller owns it. */
 void kept_take_fd(struct kept *kept, int fd);
 
-/* Makes a set of all that set 0 has but its listeners. Returns its number, or 0: eight are aside, or there was nothing. */
+/*
+ * Makes a set of all that set 0 has but its listeners. Returns its number, or 0: eight are aside, or there was nothing.
+ */
 uint32_t kept_set_aside(struct kept *kept) _must_check_;
 
 /* The number of @set, which is empty now, passes to the next newer one, and so on. */

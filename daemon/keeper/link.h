@@ -48,8 +48,8 @@ struct link *link_free(struct link *link);
 int link_receive(struct link *link, struct scm_message *m) _must_check_;
 
 /*
- * To be sent when its turn comes; GIVEN is made only then, of what is kept at that moment. Returns 0 or a negative errno:
- * -ENOBUFS when too much waits already.
+ * To be sent when its turn comes; GIVEN is made only then, of what is kept at that moment. Returns 0 or a negative
+ * errno: -ENOBUFS when too much waits already.
  */
 int link_answer(struct link *link, enum keep_op op, uint32_t set, uint64_t cursor) _must_check_;
 int link_refuse(struct link *link, const uint64_t *keys, unsigned n_keys) _must_check_;
