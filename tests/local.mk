@@ -26,12 +26,16 @@ libshmb_test_la_SOURCES = \
 	tests/lib/fdcheck.h \
 	tests/lib/harness.c \
 	tests/lib/harness.h \
+	tests/lib/loader.c \
+	tests/lib/loader.h \
 	tests/lib/rawpeer.c \
 	tests/lib/rawpeer.h \
 	tests/lib/sample.c \
 	tests/lib/sample.h \
 	tests/lib/suite.c \
-	tests/lib/suite.h
+	tests/lib/suite.h \
+	tests/lib/survivor.c \
+	tests/lib/survivor.h
 
 LDADD = libshmb-test.la libshmb-client.la libshmb-daemon.la $(CHECK_LIBS)
 
@@ -45,4 +49,6 @@ TEST_EXTENSIONS = .sh .awk
 AM_TESTS_ENVIRONMENT = \
 	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		SHMBROKERD='$(abs_top_builddir)/shmbrokerd' SHMBROKERCTL='$(abs_top_builddir)/shmbrokerctl' \
+		SHMBROKER_KEEPER='$(abs_top_builddir)/shmbroker-keeper' \
+		SHMB_LOAD='$(abs_top_builddir)/tests/survival/shmb-load' \
 		CC='$(CC)' CXX='$(CXX)' SANITIZERS='$(SANITIZERS)';

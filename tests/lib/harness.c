@@ -39,7 +39,7 @@ void need_root(void)
 		test_skip("only root can become other users");
 }
 
-static void make_directory(struct broker *b)
+void broker_prepare(struct broker *b)
 {
 	const char *tmp = getenv("TMPDIR");
 	int n;
@@ -88,7 +88,7 @@ static void listen_notify(struct broker *b)
 }
 
 /* As a service manager does it (sd_listen_fds(3)). */
-static void pass_socket(int fd, const char **socket_argument)
+static void pass_socket(int fd)
 {
 	char pid[16];
 
@@ -97,14 +97,19 @@ static void pass_socket(int fd, const char **socket_argument)
 	setenv("LISTEN_FDS", "1", 1);
 	if (fd == 3 ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, 3) < 0)
 		_exit(124);
-	*socket_argument = NULL;
+}
+
+static const char *daemon_program(const struct broker *b)
+{
+	return b->program ? b->program : getenv("SHMBROKERD");
 }
 
 /* In the child: becomes the daemon. */
 static void become_daemon(const struct broker *b, pid_t parent)
 {
-	const char *program = getenv("SHMBROKERD");
-	const char *argv[] = {program, "--config", b->config, "--log-level", "debug", "--socket", b->socket, NULL};
+	const char *program = daemon_program(b);
+	const char *argv[14] = {program, "--config", b->config, "--log-level", "debug"};
+	unsigned n = 5;
 	char path[128];
 	int log;
 
@@ -117,8 +122,16 @@ static void become_daemon(const struct broker *b, pid_t parent)
 		_exit(124);
 	if (log < 0 || dup2(log, STDERR_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0)
 		_exit(124);
-	if (b->listen_fd >= 0)
-		pass_socket(b->listen_fd, &argv[5]);
+	argv[n++] = "--keeper";
+	argv[n++] = b->keeper ? b->keeper : "none";
+	if (b->replace)
+		argv[n++] = "--replace";
+	if (b->listen_fd >= 0) {
+		pass_socket(b->listen_fd);
+	} else {
+		argv[n++] = "--socket";
+		argv[n++] = b->socket;
+	}
 	close_range(b->listen_fd >= 0 ? 4 : 3, ~0U, 0);
 
 	if (b->nofile_max > 0) {
@@ -130,6 +143,8 @@ static void become_daemon(const struct broker *b, pid_t parent)
 
 	notify_path(b, path, sizeof(path));
 	setenv("NOTIFY_SOCKET", path, 1);
+	if (b->fault)
+		setenv("SHMBROKER_FAULT", b->fault, 1);
 	execv(program, (char *const *)argv);
 	fprintf(stderr, "cannot run %s: %s\n", program, strerror(errno));
 	_exit(125);
@@ -139,7 +154,7 @@ static void spawn(struct broker *b)
 {
 	pid_t parent = getpid();
 
-	ck_assert_msg(getenv("SHMBROKERD") != NULL, "the environment must name the daemon in SHMBROKERD");
+	ck_assert_msg(daemon_program(b) != NULL, "the environment must name the daemon in SHMBROKERD");
 	listen_notify(b);
 	fflush(NULL);
 	b->pid = fork();
@@ -149,7 +164,7 @@ static void spawn(struct broker *b)
 	ck_assert_int_eq(peercred_pidfd_open(b->pid, &b->pidfd), 0);
 }
 
-static void print_log(const struct broker *b)
+void broker_print_log(const struct broker *b)
 {
 	char line[1024];
 	FILE *f;
@@ -198,14 +213,14 @@ static void spawn_and_wait(struct broker *b)
 {
 	spawn(b);
 	if (!wait_notify(b, "READY=1")) {
-		print_log(b);
+		broker_print_log(b);
 		ck_abort_msg("the daemon ended with status %d instead of getting ready", broker_wait(b));
 	}
 }
 
 void broker_start(struct broker *b, const char *config)
 {
-	make_directory(b);
+	broker_prepare(b);
 	write_config(b, config);
 	spawn_and_wait(b);
 }
@@ -216,9 +231,16 @@ void broker_restart(struct broker *b, const char *config)
 	spawn_and_wait(b);
 }
 
+bool broker_try_restart(struct broker *b, const char *config)
+{
+	write_config(b, config);
+	spawn(b);
+	return wait_notify(b, "READY=1");
+}
+
 int broker_start_fails(struct broker *b, const char *config)
 {
-	make_directory(b);
+	broker_prepare(b);
 	write_config(b, config);
 	spawn(b);
 	ck_assert_msg(!wait_notify(b, "READY=1"), "the daemon started all the same");
@@ -230,7 +252,7 @@ void broker_reload(struct broker *b, const char *config)
 	write_config(b, config);
 	ck_assert_int_eq(kill(b->pid, SIGHUP), 0);
 	if (!wait_notify(b, "READY=1")) {
-		print_log(b);
+		broker_print_log(b);
 		ck_abort_msg("the daemon ended at SIGHUP");
 	}
 }
@@ -265,13 +287,13 @@ void broker_clean(struct broker *b)
 	ck_assert_msg(rmdir(b->dir) == 0, "%s is not empty: %s", b->dir, strerror(errno));
 }
 
-static void expect_clean_log(const struct broker *b)
+void broker_expect_clean_log(const struct broker *b)
 {
 	static const char *const bad[] = {"Sanitizer", "runtime error:", "Assertion"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		if (broker_log_has(b, bad[i])) {
-			print_log(b);
+			broker_print_log(b);
 			ck_abort_msg("the daemon's log has \"%s\" in it", bad[i]);
 		}
 	}
@@ -283,9 +305,9 @@ void broker_stop(struct broker *b)
 
 	ck_assert_int_eq(kill(b->pid, SIGTERM), 0);
 	status = broker_wait(b);
-	expect_clean_log(b);
+	broker_expect_clean_log(b);
 	if (status != 0)
-		print_log(b);
+		broker_print_log(b);
 	ck_assert_int_eq(status, 0);
 	/* One that it was given is not its to remove. */
 	ck_assert_int_eq(access(b->socket, F_OK), b->listen_fd >= 0 ? 0 : -1);
@@ -298,16 +320,16 @@ void broker_kill(struct broker *b)
 	ck_assert_int_eq(broker_wait(b), 128 + SIGKILL);
 }
 
-/* Descriptors of the daemon whose link begins with @prefix. */
-static unsigned count_fds(const struct broker *b, const char *prefix)
+int process_count_fds(pid_t pid, const char *prefix)
 {
 	char path[64], link[64];
-	unsigned n = 0;
+	int n = 0;
 	DIR *d;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)b->pid);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	d = opendir(path);
-	ck_assert_ptr_nonnull(d);
+	if (!d)
+		return -1;
 	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
 		ssize_t len;
 
@@ -321,6 +343,14 @@ static unsigned count_fds(const struct broker *b, const char *prefix)
 	}
 	closedir(d);
 	return n;
+}
+
+static unsigned count_fds(const struct broker *b, const char *prefix)
+{
+	int n = process_count_fds(b->pid, prefix);
+
+	ck_assert_int_ge(n, 0);
+	return (unsigned)n;
 }
 
 unsigned broker_count_fds(const struct broker *b)

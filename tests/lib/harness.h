@@ -28,6 +28,10 @@ struct broker {
 	int listen_fd;		    /* in: socket activation: it is given this one instead of a path; or -1 */
 	rlim_t nofile_max;	    /* in: RLIMIT_NOFILE of the daemon; 0: the test's own */
 	const struct identity *who; /* in: whom it runs as; NULL: as the test does */
+	const char *program;	    /* in: the daemon; NULL: $SHMBROKERD */
+	const char *keeper;	    /* in: what its --keeper is; NULL: none */
+	const char *fault;	    /* in: its $SHMBROKER_FAULT; NULL: none */
+	bool replace;		    /* in: with --replace */
 };
 
 #define BROKER_INIT                                                   \
@@ -38,8 +42,14 @@ struct broker {
 /* Starts a daemon with @config as its configuration (NULL: an empty one) and waits until it listens. */
 void broker_start(struct broker *b, const char *config);
 
+/* Makes its directory, for broker_restart(). */
+void broker_prepare(struct broker *b);
+
 /* As broker_start(), at the socket where @b ran before: after broker_kill(). */
 void broker_restart(struct broker *b, const char *config);
+
+/* As broker_restart(), but returns false when it ends before it listens; broker_wait() tells how. */
+bool broker_try_restart(struct broker *b, const char *config) _must_check_;
 
 /*
  * Starts a daemon that is expected to give up at once, at @b->socket if that is set. Returns its exit status; the log
@@ -62,12 +72,21 @@ void broker_kill(struct broker *b);
 /* Removes what broker_kill() and broker_start_fails() left. */
 void broker_clean(struct broker *b);
 
+/* Fails when the log has words of a sanitizer or of an assertion in it. */
+void broker_expect_clean_log(const struct broker *b);
+
+/* Shows the log as part of the test's own, for who wants to know why. */
+void broker_print_log(const struct broker *b);
+
 /* Whether the log so far has @text in it. */
 bool broker_log_has(const struct broker *b, const char *text) _must_check_;
 
 /* Descriptors of the daemon now, and how many of them are memory files. */
 unsigned broker_count_fds(const struct broker *b);
 unsigned broker_count_memfds(const struct broker *b);
+
+/* Descriptors of any process whose links in /proc begin with @prefix; -1 where it is not to be seen. */
+int process_count_fds(pid_t pid, const char *prefix);
 
 /* Waits until the daemon has exactly @n_fds descriptors: closing runs on threads of its own. */
 void broker_expect_fds(const struct broker *b, unsigned n_fds);

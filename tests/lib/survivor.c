@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A broker with a keeper of its own. See the header.
+ */
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/peercred.h"
+#include "tests/lib/rawpeer.h"
+#include "tests/lib/survivor.h"
+
+/* --- the keeper's process ----------------------------------------------------------------------------------------- */
+
+/* What /proc calls the socket that listens at @path. */
+static bool listening_link(const char *path, char *buf, size_t n)
+{
+	char line[256], found[144];
+	unsigned long flags, inode;
+	bool good = false;
+	FILE *f;
+
+	f = fopen("/proc/net/unix", "re");
+	if (!f)
+		return false;
+	/* Num RefCount Protocol Flags Type St Inode Path; the flag is that of listen(). */
+	while (!good && fgets(line, sizeof(line), f))
+		good = sscanf(line, "%*s %*s %*s %lx %*s %*s %lu %143s", &flags, &inode, found) == 3 &&
+		       flags & 0x10000 && strcmp(found, path) == 0;
+	fclose(f);
+	if (good)
+		snprintf(buf, n, "socket:[%lu]", inode);
+	return good;
+}
+
+static bool is_keeper(pid_t pid)
+{
+	char path[64], comm[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(comm, sizeof(comm), f))
+		comm[0] = '\0';
+	fclose(f);
+	/* Of a name the kernel keeps that much. */
+	return strncmp(comm, "shmbroker-keeper", 15) == 0;
+}
+
+/* Nothing that fails a test: the guard asks, too. */
+static pid_t find_keeper(const char *socket_path)
+{
+	pid_t found = 0;
+	char link[64];
+	DIR *proc;
+
+	if (!listening_link(socket_path, link, sizeof(link)))
+		return 0;
+	proc = opendir("/proc");
+	if (!proc)
+		return 0;
+	for (struct dirent *e = readdir(proc); e && found == 0; e = readdir(proc)) {
+		pid_t pid = atoi(e->d_name);
+
+		if (pid > 0 && is_keeper(pid) && process_count_fds(pid, link) > 0)
+			found = pid;
+	}
+	closedir(proc);
+	return found;
+}
+
+pid_t survivor_keeper(const struct survivor *s)
+{
+	return find_keeper(s->keeper_socket);
+}
+
+static void wait_exited(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	ck_assert_msg(poll(&p, 1, PATIENCE_MSEC) == 1, "the keeper does not end");
+}
+
+void survivor_kill_keeper(const struct survivor *s)
+{
+	_cleanup_close_ int pidfd = -1;
+	pid_t pid = survivor_keeper(s);
+
+	ck_assert_msg(pid > 0, "there is no keeper");
+	ck_assert_int_eq(peercred_pidfd_open(pid, &pidfd), 0);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	wait_exited(pidfd);
+}
+
+/* --- the guard ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * A process that sees the test's end by the end of a pipe. When the test was not in good order, it ends the keeper,
+ * which is nobody's child, and removes the files.
+ */
+_Noreturn static void guard_run(const struct survivor *s, int pipe_fd)
+{
+	static const char *const files[] = {"notify", "log", "config", "broker.sock", "broker.sock.keeper"};
+	char word, path[256];
+	pid_t keeper;
+
+	(void)setsid();
+	if (dup2(pipe_fd, 3) < 0)
+		_exit(EXIT_FAILURE);
+	close_range(4, ~0U, 0);
+	if (read(3, &word, 1) == 1)
+		_exit(EXIT_SUCCESS);
+	keeper = find_keeper(s->keeper_socket);
+	if (keeper > 0)
+		(void)kill(keeper, SIGKILL);
+	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), "%s/%s", s->broker.dir, files[i]);
+		(void)unlink(path);
+	}
+	(void)rmdir(s->broker.dir);
+	_exit(EXIT_SUCCESS);
+}
+
+static void guard_start(struct survivor *s)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	fflush(NULL);
+	s->guard = fork();
+	ck_assert_int_ge(s->guard, 0);
+	if (s->guard == 0) {
+		close(ends[1]);
+		guard_run(s, ends[0]);
+	}
+	close(ends[0]);
+	s->guard_pipe = ends[1];
+}
+
+static void guard_end(struct survivor *s)
+{
+	ck_assert_int_eq(write(s->guard_pipe, "q", 1), 1);
+	s->guard_pipe = fd_close(s->guard_pipe);
+	ck_assert_int_eq(waitpid(s->guard, NULL, 0), s->guard);
+}
+
+/* --- the broker --------------------------------------------------------------------------------------------------- */
+
+void survivor_start(struct survivor *s)
+{
+	broker_prepare(&s->broker);
+	snprintf(s->keeper_socket, sizeof(s->keeper_socket), "%s.keeper", s->broker.socket);
+	guard_start(s);
+	survivor_again(s);
+}
+
+void survivor_again(struct survivor *s)
+{
+	broker_restart(&s->broker, s->config);
+}
+
+void survivor_bounce(struct survivor *s)
+{
+	broker_kill(&s->broker);
+	survivor_again(s);
+}
+
+void survivor_stop(struct survivor *s)
+{
+	ck_assert_int_eq(kill(s->broker.pid, SIGTERM), 0);
+	ck_assert_int_eq(broker_wait(&s->broker), 0);
+}
+
+void survivor_end(struct survivor *s)
+{
+	_cleanup_close_ int pidfd = -1;
+	pid_t keeper = survivor_keeper(s);
+
+	if (keeper > 0)
+		ck_assert_int_eq(peercred_pidfd_open(keeper, &pidfd), 0);
+	ck_assert_int_eq(kill(s->broker.pid, SIGINT), 0);
+	ck_assert_int_eq(broker_wait(&s->broker), 0);
+	if (keeper > 0)
+		wait_exited(pidfd);
+	broker_expect_clean_log(&s->broker);
+	ck_assert_int_eq(access(s->broker.socket, F_OK), -1);
+	ck_assert_int_eq(access(s->keeper_socket, F_OK), -1);
+	broker_clean(&s->broker);
+	guard_end(s);
+}
+
+/* --- clients ------------------------------------------------------------------------------------------------------ */
+
+struct shmb_conn *survivor_connect(const struct survivor *s, uint32_t flags)
+{
+	struct shmb_connect_options options = SHMB_CONNECT_OPTIONS_INIT;
+	struct shmb_error error;
+	struct shmb_conn *conn;
+	int r;
+
+	options.socket_path = s->broker.socket;
+	options.flags = flags;
+	r = shmb_connect(&options, &conn, &error);
+	ck_assert_msg(r == 0, "connect: %s", error.text);
+	return conn;
+}
+
+struct shmb_stats survivor_stats(struct shmb_conn *conn)
+{
+	struct shmb_stats stats = SHMB_STATS_INIT;
+	struct shmb_error error;
+	int r;
+
+	r = shmb_stats(conn, &stats, &error);
+	ck_assert_msg(r == 0, "stats: %s", error.text);
+	return stats;
+}
+
+void survivor_wait_kept(struct shmb_conn *conn)
+{
+	EVENTUALLY(survivor_stats(conn).keeping == SHMB_KEEPING_ALL);
+}
+
+/* --- descriptors -------------------------------------------------------------------------------------------------- */
+
+static unsigned count_kind(pid_t pid, const char *prefix)
+{
+	int n = process_count_fds(pid, prefix);
+
+	ck_assert_msg(n >= 0, "process %d: no descriptors to be seen", (int)pid);
+	return (unsigned)n;
+}
+
+struct fd_account fd_account_of(pid_t pid)
+{
+	struct fd_account a = {
+		.memfds = count_kind(pid, "/memfd:"),
+		.sockets = count_kind(pid, "socket:"),
+		/* Since Linux 6.9 they have files of their own. */
+		.pidfds = count_kind(pid, "anon_inode:[pidfd]") + count_kind(pid, "pidfd:"),
+	};
+
+	a.others = count_kind(pid, "") - a.memfds - a.sockets - a.pidfds;
+	return a;
+}
+
+void fd_account_expect(pid_t pid, struct fd_account expected)
+{
+	uint64_t until = now_usec() + PATIENCE_MSEC * USEC_PER_MSEC;
+
+	for (;;) {
+		struct fd_account a = fd_account_of(pid);
+
+		if (memcmp(&a, &expected, sizeof(a)) == 0)
+			return;
+		ck_assert_msg(now_usec() < until,
+			      "process %d has %u memory files, %u sockets, %u pidfds, %u others; not %u, %u, %u, %u",
+			      (int)pid, a.memfds, a.sockets, a.pidfds, a.others, expected.memfds, expected.sockets,
+			      expected.pidfds, expected.others);
+	}
+}
+
+/* --- clients that speak bytes ------------------------------------------------------------------------------------- */
+
+void raw_expect_resumed(struct raw *r)
+{
+	const struct wire_welcome *welcome;
+
+	ck_assert_int_eq(raw_receive(r, -1), RAW_PACKET);
+	ck_assert_uint_eq(r->packet.header->opcode, WIRE_RESUMED);
+	welcome = r->packet.body;
+	if (r->session > 0) {
+		ck_assert_uint_eq(welcome->session, r->session);
+		ck_assert_uint_eq(welcome->uid, r->uid);
+	}
+}
+
+void raw_repeat(struct raw *r)
+{
+	struct wire_header *header = (struct wire_header *)r->out;
+
+	header->flags |= WIRE_FLAG_REPEAT;
+	ck_assert_int_eq(raw_send(r, r->out, header->n_bytes, NULL, 0), 0);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A broker that has a keeper of its own and is killed, stopped and started again by the test: on top of the harness,
+ * whose broker_kill(), broker_wait() and so on work on the member `broker`. Whatever way the test ends, no keeper and
+ * no file outlives it.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "client/shmbroker.h"
+#include "tests/lib/harness.h"
+
+struct survivor {
+	struct broker broker;
+	const char *config;	 /* NULL: an empty one */
+	char keeper_socket[144]; /* where the keeper listens */
+	pid_t guard;		 /* ends the keeper if the test dies */
+	int guard_pipe;
+};
+
+#define SURVIVOR_INIT                                                                                                 \
+	{                                                                                                             \
+		.broker = {.pid = -1, .pidfd = -1, .notify = -1, .listen_fd = -1, .keeper = "auto"}, .guard_pipe = -1 \
+	}
+
+/* Starts the broker in a directory of its own, and waits until it listens. */
+void survivor_start(struct survivor *s);
+/* Starts it again where it was. */
+void survivor_again(struct survivor *s);
+/* SIGKILL, and starts it again. */
+void survivor_bounce(struct survivor *s);
+/* SIGTERM, and waits for its end in good order: what it has stays with the keeper. */
+void survivor_stop(struct survivor *s);
+/* SIGINT: the broker ends for good, its keeper too, and nothing is left. */
+void survivor_end(struct survivor *s);
+
+/* The keeper's pid; 0 where there is none. */
+pid_t survivor_keeper(const struct survivor *s);
+/* SIGKILL to the keeper, and waits for its end. */
+void survivor_kill_keeper(const struct survivor *s);
+
+/* A connection to it; with SHMB_CONNECT_* flags. */
+struct shmb_conn *survivor_connect(const struct survivor *s, uint32_t flags);
+struct shmb_stats survivor_stats(struct shmb_conn *conn);
+/* Waits until everything that the broker has would survive it. */
+void survivor_wait_kept(struct shmb_conn *conn);
+
+/* Descriptors of a process, by kind. */
+struct fd_account {
+	unsigned memfds;
+	unsigned sockets;
+	unsigned pidfds;
+	unsigned others;
+};
+
+struct fd_account fd_account_of(pid_t pid);
+/* Waits until @pid has exactly those: closing runs on threads of its own. */
+void fd_account_expect(pid_t pid, struct fd_account expected);
+
+/* --- clients that speak bytes ------------------------------------------------------------------------------------- */
+
+struct raw;
+
+/* Takes RESUMED, which says that all is as it was; fails when anything else comes first. */
+void raw_expect_resumed(struct raw *r);
+/* Says the last request again, as one does after RESUMED when it was not answered. */
+void raw_repeat(struct raw *r);
