@@ -193,7 +193,7 @@ char *age_text(uint64_t since_usec)
 	return duration_text(age - age % USEC_PER_SEC);
 }
 
-static char *time_text(uint64_t usec)
+char *time_text(uint64_t usec)
 {
 	time_t seconds = (time_t)(usec / USEC_PER_SEC);
 	struct tm local;
@@ -204,7 +204,7 @@ static char *time_text(uint64_t usec)
 	return strdup(buf);
 }
 
-static char *size_text(uint64_t n_bytes, const struct options *o)
+char *size_text(uint64_t n_bytes, const struct options *o)
 {
 	char buf[32];
 

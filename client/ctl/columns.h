@@ -74,6 +74,10 @@ int column_compare(const struct column *c, const struct entry *a, const struct e
 char *text_printf(const char *format, ...) _printf_(1, 2);
 /* "rw" or "ro" */
 const char *access_word(uint32_t access);
+/* With the offset from UTC. The caller frees it; NULL: no memory. */
+char *time_text(uint64_t usec);
+/* "1.5 GiB", or with --bytes the number. The caller frees it; NULL: no memory. */
+char *size_text(uint64_t n_bytes, const struct options *o);
 /* The user's name, or the number. The caller frees it; NULL: no memory. */
 char *user_text(uint32_t uid, const struct options *o);
 /* How long ago that was. */

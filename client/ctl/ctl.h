@@ -46,6 +46,9 @@ int verb_remove(struct ctl *ctl);
 /* verbs_show.c */
 int verb_stat(struct ctl *ctl);
 int verb_list(struct ctl *ctl);
+/* verbs_broker.c */
+int verb_stats(struct ctl *ctl);
+int verb_recover(struct ctl *ctl);
 
 /* Connects as the options say, once the command line is known to make sense. Returns 0 or an exit status. */
 int ctl_connect(struct ctl *ctl) _must_check_;
@@ -56,7 +59,7 @@ struct shmb_open_options open_options(const struct options *o);
 /* report.c: one line on stderr, "shmbrokerctl: …", with whatever would upset a terminal escaped. */
 void say(const char *format, ...) _printf_(1, 2);
 
-/* `cannot VERB "NAME": …`. Returns the exit status that goes with @r, a negative errno of the library. */
+/* `cannot VERB "NAME": …`; @name may be NULL. Returns the exit status that goes with @r, a negative errno of the library. */
 int fail(int r, const struct shmb_error *error, const char *verb, const char *name);
 
 /* As fail(), for shmb_connect(): where everything but a refusal means that there is no broker. */

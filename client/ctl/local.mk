@@ -3,6 +3,8 @@ shmbrokerctl_SOURCES = \
 	client/ctl/columns.c \
 	client/ctl/columns.h \
 	client/ctl/ctl.h \
+	client/ctl/figures.c \
+	client/ctl/figures.h \
 	client/ctl/json.c \
 	client/ctl/options.c \
 	client/ctl/options.h \
@@ -14,6 +16,7 @@ shmbrokerctl_SOURCES = \
 	client/ctl/show.h \
 	client/ctl/transfer.c \
 	client/ctl/transfer.h \
+	client/ctl/verbs_broker.c \
 	client/ctl/verbs_change.c \
 	client/ctl/verbs_data.c \
 	client/ctl/verbs_hold.c \

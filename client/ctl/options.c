@@ -29,7 +29,7 @@ static const struct option_row {
 	[OPTION_USER] = {"user", NULL, "your own broker"},
 	[OPTION_HELP] = {"help", NULL, "show this help, or that of a verb", 'h'},
 	[OPTION_VERSION] = {"version", NULL, "show the version", 'V'},
-	[OPTION_JSON] = {"json", NULL, "print JSON: one object with the array \"segments\"", 'J'},
+	[OPTION_JSON] = {"json", NULL, "print JSON, with exact numbers", 'J'},
 	[OPTION_OUTPUT] = {"output", "LIST", "print these columns, separated by commas", 'o'},
 	[OPTION_SORT] = {"sort", "COLUMN", "sort by this column (else by name)"},
 	[OPTION_RAW] = {"raw", NULL, "print without alignment, special characters as \\x20", 'r'},
@@ -56,6 +56,8 @@ static const struct option_row {
 	[OPTION_TIMEOUT] = {"timeout", "TIME", "wait so long for it to be created and published", .takes = TAKES_TIME},
 	[OPTION_UID] = {"uid", "USER", "this user: name or number"},
 	[OPTION_GID] = {"gid", "GROUP", "this group: name or number"},
+	[OPTION_OPENMETRICS] = {"openmetrics", NULL, "print metrics, as Prometheus reads them"},
+	[OPTION_DISCARD] = {"discard", NULL, "forget it, and free its memory"},
 };
 
 /* getopt_long()'s values for those without a letter. */
@@ -242,6 +244,9 @@ int options_check(const struct options *o, uint64_t allowed, const char *verb)
 		r = check_exclusive(o, OPTION_BIT(OPTION_UID) | OPTION_BIT(OPTION_GID), "--uid and --gid");
 	if (r == 0)
 		r = check_exclusive(o, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_RAW), "--json and --raw");
+	if (r == 0)
+		r = check_exclusive(o, OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OPENMETRICS),
+				    "--json and --openmetrics");
 	if (r == 0 && o->linger_usec > 0 && o->lifetime != SHMB_LIFETIME_USED)
 		r = fail_usage("--linger goes with --lifetime used");
 	return r;

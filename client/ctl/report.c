@@ -83,7 +83,9 @@ int fail(int r, const struct shmb_error *error, const char *verb, const char *na
 	const char *text = error_text(r, error);
 
 	/* The broker's refusals begin with the name already. */
-	if (text[0] == '"')
+	if (!name)
+		say("cannot %s: %s", verb, text);
+	else if (text[0] == '"')
 		say("cannot %s %s", verb, text);
 	else
 		say("cannot %s \"%s\": %s", verb, name, text);

@@ -12,6 +12,7 @@
 
 #include "client/ctl/columns.h"
 #include "client/ctl/ctl.h"
+#include "client/ctl/figures.h"
 #include "common/fd.h"
 
 static const struct verb {
@@ -173,6 +174,30 @@ static const struct verb {
 		.options = OPTIONS_SHOW,
 		.max_args = 1,
 	},
+	{
+		.name = "stats",
+		.args = "",
+		.summary = "show figures, and what would survive",
+		.help = "Figures of all users together; everybody may ask.\n",
+		.examples = "  shmbrokerctl stats\n"
+			    "  shmbrokerctl stats --json | jq -r .kept\n"
+			    "  shmbrokerctl stats --openmetrics | sponge /var/lib/metrics/shmbroker.prom\n",
+		.run = verb_stats,
+		.options = OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_OPENMETRICS) | OPTION_BIT(OPTION_BYTES),
+	},
+	{
+		.name = "recover",
+		.args = "",
+		.summary = "take over what was set aside",
+		.help = "A state over which the broker has died several times is set aside: it is kept,\n"
+			"and the broker begins empty. This takes the oldest such state over, beside what\n"
+			"there is by now. "
+			"For root and the broker's own user.\n",
+		.examples = "  shmbrokerctl recover\n"
+			    "  shmbrokerctl recover --discard\n",
+		.run = verb_recover,
+		.options = OPTION_BIT(OPTION_DISCARD),
+	},
 };
 
 static void help_all(void)
@@ -208,15 +233,15 @@ static void help_all(void)
 		   "  0  done\n"
 		   "  1  it failed, or waiting took too long\n"
 		   "  2  the command line makes no sense\n"
-		   "  3  there is no such segment\n"
+		   "  3  there is no such segment, or nothing to recover\n"
 		   "  4  refused: access, quota or limit\n"
 		   "  5  there is no broker");
 }
 
 static void help_verb(const struct verb *verb)
 {
-	(void)printf("Usage: shmbrokerctl %s%s %s\n\n%c%s.\n%s", verb->name, verb->options ? " [OPTION...]" : "",
-		     verb->args, verb->summary[0] + 'A' - 'a', verb->summary + 1, verb->help);
+	(void)printf("Usage: shmbrokerctl %s%s%s%s\n\n%c%s.\n%s", verb->name, verb->options ? " [OPTION...]" : "",
+		     verb->args[0] ? " " : "", verb->args, verb->summary[0] + 'A' - 'a', verb->summary + 1, verb->help);
 	if (verb->options) {
 		(void)puts("\nOptions:");
 		options_help(stdout, verb->options);
@@ -224,6 +249,10 @@ static void help_verb(const struct verb *verb)
 	if (verb->options & OPTION_BIT(OPTION_OUTPUT)) {
 		(void)puts("\nColumns:");
 		columns_help(stdout);
+	}
+	if (verb->run == verb_stats) {
+		(void)puts("\nFigures:");
+		figures_help(stdout);
 	}
 	(void)printf("\nExamples:\n%s", verb->examples);
 }

@@ -35,7 +35,6 @@ fi
 tool=$dir/bin/shmbrokerctl
 export LD_LIBRARY_PATH="$dir/bin"
 export SHMBROKER_SOCKET="$dir/broker.sock"
-data=$dir/data
 
 ctl()
 {

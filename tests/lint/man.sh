@@ -27,6 +27,11 @@ columns_of_ctl()
 	"$SHMBROKERCTL" --help | sed -n '/^Columns:/,/^$/s/^  \([A-Z-]*\) .*/\1/p'
 }
 
+figures_of_ctl()
+{
+	"$SHMBROKERCTL" stats --help | sed -n '/^Figures:/,/^$/s/^  \([A-Z-]*\) .*/\1/p'
+}
+
 options_of_daemon()
 {
 	"$SHMBROKERD" --help | sed -n 's/^  \(--[a-z-]*\).*/\1/p'
@@ -62,6 +67,7 @@ limits_of_page()
 	clean 'every verb is described' "$(unknown shmbrokerctl.1.scd $verbs)"
 	clean 'every option of shmbrokerctl is described' "$(unknown shmbrokerctl.1.scd $(options_of_ctl))"
 	clean 'every column is described' "$(unknown shmbrokerctl.1.scd $(columns_of_ctl))"
+	clean 'every figure is described' "$(unknown shmbrokerctl.1.scd $(figures_of_ctl))"
 	clean 'every option of shmbrokerd is described' "$(unknown shmbrokerd.8.scd $(options_of_daemon))"
 }
 limits_of_source >"${limits=$(mktemp)}"

@@ -16,6 +16,8 @@ test_programs += \
 	tests/system/test-rights \
 	tests/system/test-values
 test_scripts += \
-	tests/system/test-ctl.sh
+	tests/system/test-ctl.sh \
+	tests/system/test-stats.sh
+EXTRA_DIST += tests/lib/ctl.sh
 
 tests_system_test_model_SOURCES = tests/system/test-model.c tests/system/model.c tests/system/model.h

@@ -1,154 +1,8 @@
 #!/bin/sh
 # shmbrokerctl against a daemon of its own: every verb, every exit status, and what it prints.
-set -u
-: "${top_srcdir:=$(cd "$(dirname "$0")/../.." && pwd)}" "${top_builddir:=$PWD}"
-: "${SHMBROKERD:=$top_builddir/shmbrokerd}" "${SHMBROKERCTL:=$top_builddir/shmbrokerctl}"
-export LC_ALL=C.UTF-8
-
-n_checks=0
-pids=
-
-# --- the daemon and the tool ------------------------------------------------------------------------------------------
-
-dir=$(mktemp -d "${TMPDIR:-/tmp}/shmb-ctl-XXXXXX") || exit 99
-chmod 755 "$dir"
-
-clean_up()
-{
-	for pid in $pids; do
-		kill -KILL "$pid" 2>/dev/null
-		wait "$pid" 2>/dev/null
-	done
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-
-# Other users may not be able to reach what was built: a copy they can.
-mkdir "$dir/bin"
-if [ -x "$top_builddir/.libs/shmbrokerctl" ]; then
-	cp -p "$top_builddir/.libs/shmbrokerctl" "$top_builddir"/.libs/libshmbroker.so.* "$dir/bin"
-else
-	cp -p "$SHMBROKERCTL" "$dir/bin"
-fi
-tool=$dir/bin/shmbrokerctl
-export LD_LIBRARY_PATH="$dir/bin"
-export SHMBROKER_SOCKET="$dir/broker.sock"
+# shellcheck source=tests/lib/ctl.sh
+. "$(dirname "$0")/../lib/ctl.sh"
 data=$dir/data
-
-ctl()
-{
-	"$tool" "$@"
-}
-
-# as ID COMMAND...: as the user and group of that number
-as()
-{
-	id=$1
-	shift
-	setpriv --reuid "$id" --regid "$id" --clear-groups "$@"
-}
-
-start_daemon()
-{
-	cat >"$dir/config" <<-CONFIG
-		[limits]
-		max_segment_bytes = 1G
-		max_segments = 50
-	CONFIG
-	mkfifo "$dir/words"
-	# Without standard input and output, as some service managers start it: its end in test_end says whether it minds.
-	"$SHMBROKERD" --keeper none --socket "$SHMBROKER_SOCKET" --config "$dir/config" <&- >&- 2>"$dir/words" &
-	daemon=$!
-	exec 3<"$dir/words"
-	while read -r line <&3; do
-		case $line in
-		*listening*) cat <&3 >"$dir/log" & pids="$! $daemon"; return ;;
-		esac
-		echo "# $line"
-	done
-	echo "Bail out! the daemon has not started"
-	exit 1
-}
-
-# --- checks -----------------------------------------------------------------------------------------------------------
-
-# ok NAME STATUS: passes if STATUS is 0
-ok()
-{
-	n_checks=$((n_checks + 1))
-	if [ "$2" = 0 ]; then
-		echo "ok $n_checks - $1"
-	else
-		echo "not ok $n_checks - $1"
-		sed 's/^/# stdout: /' "$dir/out" | head -n 20
-		sed 's/^/# stderr: /' "$dir/err" | head -n 20
-	fi
-}
-
-skip()
-{
-	n_checks=$((n_checks + 1))
-	echo "ok $n_checks - $1 # SKIP $2"
-}
-
-# run STATUS COMMAND...: passes if COMMAND has that exit status; its output is in $dir/out and $dir/err
-run()
-{
-	expected=$1
-	shift
-	status=0
-	"$@" >"$dir/out" 2>"$dir/err" || status=$?
-	[ "$status" = "$expected" ] || echo "# exit status $status instead of $expected" >>"$dir/err"
-	shown=$(printf '%s ' "$@" | sed "s#$dir/bin/##g; s#$dir/##g" | tr -c '[:print:]' '?')
-	ok "$shown-> $expected" $((status != expected))
-}
-
-# says NAME TEXT: passes if the last command said so on stderr
-says()
-{
-	grep -qF -e "$2" "$dir/err"
-	ok "$1" $?
-}
-
-silent()
-{
-	[ ! -s "$dir/err" ]
-	ok "$1" $?
-}
-
-# shows NAME TEXT: passes if exactly this was printed
-shows()
-{
-	[ "$(cat "$dir/out")" = "$2" ]
-	ok "$1" $?
-}
-
-# json NAME FILTER: passes if the printed JSON fulfils it
-json()
-{
-	if command -v jq >/dev/null; then
-		jq -e "$2" "$dir/out" >/dev/null 2>>"$dir/err"
-		ok "$1" $?
-	else
-		skip "$1" "jq is not installed"
-	fi
-}
-
-value()
-{
-	ctl stat "$1" --noheadings --raw --bytes --output "$2"
-}
-
-# becomes NAME SEGMENT COLUMN VALUE: asks again until it is so, since the daemon learns of a process' end by itself
-becomes()
-{
-	tries=0
-	while [ "$(value "$2" "$3" 2>"$dir/err")" != "$4" ] && [ "$tries" -lt 3000 ]; do
-		tries=$((tries + 1))
-	done
-	[ "$tries" -lt 3000 ]
-	ok "$1" $?
-}
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +13,7 @@ test_usage()
 	grep -q '^Exit status:' "$dir/out"
 	ok "--help tells the exit statuses" $?
 	cp "$dir/out" "$dir/help"
-	for verb in create put get hold wait publish grow grant revoke stat remove list; do
+	for verb in create put get hold wait publish grow grant revoke stat remove list stats recover; do
 		run 0 ctl "$verb" --help
 		cat "$dir/out" >>"$dir/help"
 	done
@@ -508,9 +362,10 @@ test_end()
 	run 5 ctl list
 }
 
-: >"$dir/out"
-: >"$dir/err"
-start_daemon
+config='[limits]
+max_segment_bytes = 1G
+max_segments = 50'
+start_daemon --keeper none
 for test in usage no_broker create put_get progress publish grow hold remove list completion quota users stopped end; do
 	test_$test
 done

@@ -48,7 +48,7 @@ _shmbrokerctl_options()
 _shmbrokerctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local verbs='create put get hold wait publish grow grant revoke stat remove list'
+	local verbs='create put get hold wait publish grow grant revoke stat remove list stats recover'
 	local i verb='' n_args=0 words=''
 
 	COMPREPLY=()
@@ -95,6 +95,8 @@ _shmbrokerctl()
 			words=$verbs
 		elif [[ $verb == put && $n_args == 1 ]]; then
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		elif [[ $verb == stats || $verb == recover ]]; then
 			return
 		elif [[ $verb == remove || $n_args == 0 ]]; then
 			_shmbrokerctl_names "$cur"
