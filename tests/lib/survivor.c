@@ -272,6 +272,18 @@ void fd_account_expect(pid_t pid, struct fd_account expected)
 	}
 }
 
+void survivor_expect_kept(const struct survivor *s, unsigned n_segments, unsigned n_sessions)
+{
+	const struct fd_account expected = {
+		.memfds = 1 + n_segments,  /* the registry */
+		.sockets = 3 + n_sessions, /* its own, the broker's, that of the broker's clients */
+		.pidfds = n_sessions,
+		.others = 3, /* its standard ones */
+	};
+
+	fd_account_expect(survivor_keeper(s), expected);
+}
+
 /* --- clients that speak bytes ------------------------------------------------------------------------------------- */
 
 void raw_expect_resumed(struct raw *r)

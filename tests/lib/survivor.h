@@ -59,6 +59,8 @@ struct fd_account {
 struct fd_account fd_account_of(pid_t pid);
 /* Waits until @pid has exactly those: closing runs on threads of its own. */
 void fd_account_expect(pid_t pid, struct fd_account expected);
+/* Waits until the keeper has what goes with so many segments and sessions, each with a process, and no more. */
+void survivor_expect_kept(const struct survivor *s, unsigned n_segments, unsigned n_sessions);
 
 /* --- clients that speak bytes ------------------------------------------------------------------------------------- */
 

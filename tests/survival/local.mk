@@ -1,5 +1,6 @@
 # What survives the broker: it is killed, stopped, replaced and upgraded under clients that go on.
 survival_tests = \
+	tests/survival/test-sessions \
 	tests/survival/test-state
 
 test_programs += $(survival_tests)
