@@ -10,6 +10,7 @@ include tests/system/local.mk
 include tests/survival/local.mk
 include tests/fuzz/local.mk
 include tests/lint/local.mk
+include tests/box/local.mk
 
 check_PROGRAMS += $(test_programs)
 TESTS += $(test_programs) $(test_scripts)

@@ -56,13 +56,13 @@ skip()
 # run NAME STATUS COMMAND...: passes if COMMAND has that exit status; its output is in $dir/out and $dir/err
 run()
 {
-	name=$1
-	expected=$2
+	run_name=$1
+	run_expected=$2
 	shift 2
-	status=0
-	"$@" >"$dir/out" 2>"$dir/err" || status=$?
-	[ "$status" = "$expected" ] || echo "# exit status $status instead of $expected" >>"$dir/err"
-	ok "$name" $((status != expected))
+	run_status=0
+	"$@" >"$dir/out" 2>"$dir/err" || run_status=$?
+	[ "$run_status" = "$run_expected" ] || echo "# exit status $run_status instead of $run_expected" >>"$dir/err"
+	ok "$run_name" $((run_status != run_expected))
 }
 
 # is NAME EXPECTED FOUND
@@ -94,20 +94,20 @@ eventually()
 # becomes NAME EXPECTED COMMAND...: passes as soon as the command prints so
 becomes()
 {
-	name=$1
-	expected=$2
-	shift 2
-	eventually prints "$expected" "$@"
-	ok "$name" $?
+	becomes_name=$1
+	shift
+	eventually prints "$@"
+	ok "$becomes_name" $?
 }
 
+# prints EXPECTED COMMAND...
 prints()
 {
-	expected=$1
+	prints_expected=$1
 	shift
 	found=$("$@")
-	echo "expected: $expected, found: $found"
-	[ "$found" = "$expected" ]
+	echo "expected: $prints_expected, found: $found"
+	[ "$found" = "$prints_expected" ]
 }
 
 done_checking()
@@ -158,13 +158,13 @@ drop_in()
 # no_complaints NAME IDENTIFIER...: passes if these programs had nothing to complain about since this was asked last
 no_complaints()
 {
-	name=$1
+	no_complaints_of=$1
 	shift
 	journalctl --sync
 	# shellcheck disable=SC2046 # words
 	journalctl -q -p warning --cursor-file "$dir/cursor" $(printf ' -t %s' "$@") >"$dir/out"
 	[ ! -s "$dir/out" ]
-	ok "$name" $?
+	ok "$no_complaints_of" $?
 }
 
 # A user's processes, whether they may be looked into or not.

@@ -1,5 +1,6 @@
 # The service under a real systemd. All tests use one installation.
 box_scripts = \
+	tests/box/test-sandbox.sh \
 	tests/box/test-service.sh
 
 # A sandbox and sanitizers do not go together.
@@ -7,8 +8,12 @@ if !ENABLE_SANITIZERS
 test_scripts += $(box_scripts)
 endif
 
+check_PROGRAMS += tests/box/offend
+tests_box_offend_LDADD = libshmb-common.la
+
 EXTRA_DIST += $(box_scripts) \
 	tests/box/lib.sh \
+	tests/box/scenes.sh \
 	tests/box/systemd-box
 
 # Where the box's systemd finds it, whatever the prefix is.
@@ -17,7 +22,7 @@ tests/box/installed: $(PROGRAMS) $(LTLIBRARIES) $(DATA)
 	$(AM_V_GEN)rm -rf $(box_stage) && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR=$(box_stage) \
 		systemdsystemunitdir=/usr/local/lib/systemd/system systemduserunitdir=/usr/local/lib/systemd/user \
 		sysusersdir=/usr/local/lib/sysusers.d tmpfilesdir=/usr/local/lib/tmpfiles.d >/dev/null && touch $@
-$(box_scripts:.sh=.log): tests/box/installed
+$(box_scripts:.sh=.log): tests/box/installed tests/box/offend tests/survival/shmb-load
 
 CLEANFILES += tests/box/installed
 clean-local:

@@ -7,7 +7,8 @@ lint_scripts = \
 	tests/lint/no-sleep.sh \
 	tests/lint/style.sh \
 	tests/lint/symbols.sh \
-	tests/lint/text.sh
+	tests/lint/text.sh \
+	tests/lint/units.sh
 
 # Once is enough for what looks at the sources; and sanitizers bring libraries and symbols of their own.
 if !ENABLE_SANITIZERS

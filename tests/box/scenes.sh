@@ -1,0 +1,152 @@
+# shellcheck shell=sh
+# What can happen to a broker, under clients that know what they have. Sourced by scripts that set $socket, where the broker
+# is, and have as_client COMMAND..., for who its clients are.
+. "$(dirname "$0")/lib.sh"
+
+# --- the load ---------------------------------------------------------------------------------------------------------
+
+# load_start OPTION...: of shmb-load
+load_start()
+{
+	# One that has ended must not end us.
+	trap '' PIPE
+	mkfifo "$dir/orders" "$dir/answers"
+	as_client "$top_builddir/tests/survival/shmb-load" --socket "${socket:?}" "$@" <"$dir/orders" >"$dir/answers" &
+	exec 3>"$dir/orders" 4<"$dir/answers"
+	load_answers 'many clients are at work' ready
+}
+
+# load_answers NAME EXPECTED: passes if the next answer begins so
+load_answers()
+{
+	read -r answer <&4 || answer='nothing: it has ended'
+	while [ "${answer#seed}" != "$answer" ]; do
+		echo "# $answer"
+		read -r answer <&4
+	done
+	echo "$answer" >"$dir/out"
+	: >"$dir/err"
+	[ "${answer#"$2"}" != "$answer" ]
+	ok "$1" $?
+}
+
+load_check()
+{
+	echo check >&3
+	load_answers "$1: no call failed, and all is there" ok
+	echo pause >&3
+	read -r answer <&4 && echo "# $1: the longest ${answer} us"
+}
+
+load_end()
+{
+	echo quit >&3
+	load_answers 'they give up all they have' bye
+	exec 3>&- 4<&-
+	wait
+}
+
+# --- what is there before and after -----------------------------------------------------------------------------------
+
+fds_of()
+{
+	find "/proc/$(pid_of "$1")/fd" -type l | wc -l
+}
+
+datum=some-words
+prepare()
+{
+	run 'a segment is made' 0 ctl create pub/held 64K
+	printf %s $datum | ctl put pub/datum
+	mkfifo "$dir/hold"
+	# shellcheck disable=SC2016 # not of this shell
+	ctl hold --rw pub/held -- sh -c 'read -r words <"$1" && echo "$words" >&"$SHMBROKER_FD"' sh "$dir/hold" &
+	becomes 'a program holds it' 1 holders
+}
+
+holders()
+{
+	ctl stat pub/held --noheadings --raw --output NHOLDERS
+}
+
+# survived NAME: by all that is there
+survived()
+{
+	is "$1: a new client finds what was there" $datum "$(ctl get pub/datum)"
+	is "$1: it is held as before" 1 "$(holders)"
+	load_check "$1"
+}
+
+finish()
+{
+	echo held >"$dir/hold"
+	becomes 'the program has ended' 0 holders
+	is 'what it held was the segment' held "$(ctl get pub/held | head -n 1)"
+	run 'segments go' 0 ctl remove pub/held pub/datum
+}
+
+# --- what happens -----------------------------------------------------------------------------------------------------
+
+# lives NAME COMMAND...: through this
+lives()
+{
+	name=$1
+	before=$(pid_of "$broker")
+	shift
+	run "$name" 0 "$@"
+	survived "$name"
+	[ "$before" = "$(pid_of "$broker")" ]
+	ok "$name: in the same process" $?
+}
+
+# returns NAME COMMAND...: what was there does, after this, in another process; the keeper is the same
+returns()
+{
+	name=$1
+	before=$(pid_of "$broker")
+	before_keeper=$(pid_of "$keeper")
+	shift
+	run "$name" 0 "$@"
+	survived "$name"
+	[ "$before" != "$(pid_of "$broker")" ] && [ "$before_keeper" = "$(pid_of "$keeper")" ]
+	ok "$name: in another process, with the same keeper" $?
+	no_complaints "$name: nobody complains" shmbrokerd shmbroker-keeper
+}
+
+stop_and_start()
+{
+	sc stop "$broker" && sc start "$broker"
+}
+
+# kill_main SIGNAL UNIT
+kill_main()
+{
+	sc kill --kill-whom main --signal "$@"
+}
+
+# The broker starts another keeper, and gives it all that there is.
+kill_keeper()
+{
+	before_keeper=$(pid_of "$keeper")
+	kill_main KILL "$keeper" && eventually other_keeper && eventually prints all ctl stats --noheadings --raw --output KEPT
+}
+
+other_keeper()
+{
+	after_keeper=$(pid_of "$keeper")
+	[ "$after_keeper" != 0 ] && [ "$after_keeper" != "$before_keeper" ]
+}
+
+everything()
+{
+	lives 'reload' sc reload "$broker"
+	lives 'daemon-reload' sc daemon-reload
+	lives 'daemon-reexec' sc daemon-reexec
+	returns 'restart' sc restart "$broker"
+	returns 'stop and start' stop_and_start
+	returns 'SIGKILL' kill_main KILL "$broker"
+	returns 'SIGABRT' kill_main ABRT "$broker"
+	returns 'SIGSTOP, until the watchdog sees it' kill_main STOP "$broker"
+	lives 'SIGKILL of the keeper' kill_keeper
+	returns 'SIGKILL after that' kill_main KILL "$broker"
+}

@@ -1,0 +1,22 @@
+#!/bin/sh
+# The system's service lives through whatever happens to it.
+. "$(dirname "$0")/scenes.sh"
+
+socket=/run/shmbroker/broker.sock
+
+as_client()
+{
+	"$@"
+}
+
+# A hang is to be seen soon. The others keep what is usual.
+drop_in "$broker" '[Service]' WatchdogSec=1s
+run 'enabling' 0 sc enable --now shmbrokerd.socket
+prepare
+load_start --clients 60
+everything
+load_end
+finish
+run 'the end of everything' 0 sc stop shmbroker.slice
+is 'no process is left' '' "$(processes_of shmbroker)"
+done_checking
