@@ -196,6 +196,8 @@ static void keeper_read(struct keeper *keeper, struct link *link, unsigned n_max
 		return;
 	if (r == LINK_E_WRONG)
 		keeper_say(link, "broke the protocol");
+	else if (r == -ENOBUFS)
+		keeper_say(link, "does not read its answers");
 	else if (r < 0)
 		keeper_say(link, strerror(-r));
 	keeper_end_link(keeper, link);
