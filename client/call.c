@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/name.h"
@@ -45,42 +46,39 @@ void call_complete(struct shmb_conn *conn, struct call *call, int result)
 		(void)pthread_cond_signal(&call->cond);
 }
 
+void conn_fail_calls(struct shmb_conn *conn, int result)
+{
+	while (conn->calls)
+		call_complete(conn, conn->calls, result);
+}
+
 void conn_break(struct shmb_conn *conn, int error)
 {
 	if (conn->broken == 0)
 		conn->broken = error;
-	while (conn->calls)
-		call_complete(conn, conn->calls, conn->broken);
+	conn_fail_calls(conn, conn->broken);
 }
 
-/* --- sending ----------------------------------------------------------------------------------------------------------- */
+void *list_reserve(void *list, size_t *n_max, size_t n, size_t n_entry)
+{
+	void *p;
+
+	if (n <= *n_max)
+		return list;
+
+	p = reallocarray(list, 2 * n, n_entry);
+	if (p)
+		*n_max = 2 * n;
+	return p;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
 int conn_send_now(struct shmb_conn *conn, const void *packet, size_t n_bytes)
 {
 	struct iovec iov = {(void *)packet, n_bytes};
 
 	return scm_send(conn->fd, &iov, 1, NULL, 0, MSG_DONTWAIT);
-}
-
-/* Not locked. Returns 0 or a negative errno, when nothing was sent. */
-static int send_packet(struct shmb_conn *conn, const void *packet, size_t n_bytes, uint64_t deadline)
-{
-	int r;
-
-	for (;;) {
-		r = conn_send_now(conn, packet, n_bytes);
-		if (r != -EAGAIN)
-			break;
-
-		(void)pthread_mutex_lock(&conn->lock);
-		r = conn_wait_room(conn, deadline);
-		(void)pthread_mutex_unlock(&conn->lock);
-		if (r < 0)
-			return r;
-	}
-
-	/* The broker has gone. What it said before is still to be read, and the end will be found there. */
-	return r == SCM_E_EOF ? 0 : r;
 }
 
 /* Locked. The broker need not look for what nobody waits for. */
@@ -91,11 +89,15 @@ static void send_cancel(struct shmb_conn *conn, uint64_t cookie)
 	struct codec_writer w;
 	size_t n;
 
+	/* When it does not get through, the answer comes late, and is given back then. */
+	if (conn->link != LINK_UP || conn->repeating)
+		return;
+
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &cancel, sizeof(cancel));
-	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY, WIRE_STATUS_OK, ++conn->last_cookie, 0);
-	/* When it does not get through, the answer comes late, and is given back then. */
-	(void)conn_send_now(conn, buf, n);
+	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY, WIRE_STATUS_OK, conn->last_cookie + 1, 0);
+	if (conn_send_now(conn, buf, n) >= 0)
+		conn->last_cookie++;
 }
 
 /* --- a call ------------------------------------------------------------------------------------------------------- */
@@ -116,35 +118,82 @@ void conn_leave(struct shmb_conn *conn)
 	(void)pthread_mutex_unlock(&conn->lock);
 }
 
+/* Locked; lets go of the lock while it waits. Waits until nothing stands before a new request. */
+static int wait_ready(struct shmb_conn *conn, uint64_t deadline)
+{
+	int r = 0;
+
+	while (r == 0) {
+		if (conn->broken)
+			return conn->broken;
+		if (conn->link != LINK_UP)
+			r = conn_wait_link(conn, deadline);
+		else if (resume_push(conn) == 0)
+			return 0;
+		else
+			r = conn_wait_room(conn, deadline);
+	}
+
+	return r;
+}
+
+/* Locked. Returns 0, -EAGAIN, or another negative errno, and then nothing was sent. */
+static int try_send(struct shmb_conn *conn, struct call *call, struct codec_writer *w)
+{
+	int r;
+
+	/* Another hold may have the same handle by now. */
+	if (call->era != 0 && call->era != conn->era)
+		return -ESTALE;
+
+	call->cookie = conn->last_cookie + 1;
+	call->packet = w->buf;
+	call->n_packet = codec_end(w, call->opcode, 0, WIRE_STATUS_OK, call->cookie, 0);
+	if (call->n_packet == 0)
+		return -EINVAL;
+
+	r = conn_send_now(conn, call->packet, call->n_packet);
+	if (r < 0)
+		return r;
+
+	/* When the broker has gone, what it said before is still to be read, and the end will be found there. */
+	conn->last_cookie = call->cookie;
+	call_link(conn, call);
+	return 0;
+}
+
+/* Locked; lets go of the lock while it waits for room. Who comes later then may be first, with the lower cookie. */
+static int send_request(struct shmb_conn *conn, struct call *call, struct codec_writer *w, uint64_t deadline)
+{
+	int r;
+
+	for (;;) {
+		r = wait_ready(conn, deadline);
+		if (r < 0)
+			return r;
+		r = try_send(conn, call, w);
+		if (r != -EAGAIN)
+			return r;
+		r = conn_wait_room(conn, deadline);
+		if (r < 0)
+			return r;
+	}
+}
+
 int call_locked(struct shmb_conn *conn, struct call *call, struct codec_writer *w, uint64_t wait_usec)
 {
 	uint64_t timeout_usec =
 		conn->timeout_usec < SHMB_FOREVER - wait_usec ? conn->timeout_usec + wait_usec : SHMB_FOREVER;
 	uint64_t deadline = deadline_in(timeout_usec);
-	size_t n;
 	int r;
 
-	if (conn->broken)
-		return conn->broken;
-	(void)release_unsent(conn);
-
-	call->cookie = ++conn->last_cookie;
-	n = codec_end(w, call->opcode, 0, WIRE_STATUS_OK, call->cookie, 0);
-	if (n == 0)
-		return -EINVAL;
-
-	call_link(conn, call);
-	(void)pthread_mutex_unlock(&conn->lock);
-	r = send_packet(conn, w->buf, n, deadline);
-	(void)pthread_mutex_lock(&conn->lock);
-	if (r < 0 && !call->done) {
-		call_unlink(conn, call);
+	r = send_request(conn, call, w, deadline);
+	if (r < 0)
 		return r;
-	}
 
 	r = call_wait(conn, call, timeout_usec, deadline);
 	if (r < 0) {
-		conn->n_abandoned++;
+		resume_abandon(conn, call->cookie, call->opcode);
 		if (call->cancel)
 			send_cancel(conn, call->cookie);
 		return r;
@@ -208,6 +257,7 @@ int request_subject(struct shmb_conn *conn, struct call *call, const void *head,
 			return r;
 	}
 
+	call->era = subject->era;
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, head, n_head);
 	codec_put_target(&w, &target, subject->name, len);

@@ -35,7 +35,7 @@ static const struct {
 	{-ENOENT, "there is no such segment, or none that you may know of"},
 	{-ENOMEM, "not enough memory"},
 	{-ENOSPC, "not enough free huge pages; raise vm.nr_hugepages, or do not require them"},
-	{-ENOTCONN, "the connection to the broker is broken; connect again (what is mapped stays valid)"},
+	{-ENOTCONN, "the connection to the broker is lost, and no broker answers (what is mapped stays valid)"},
 	{-ENOTSOCK, "not a socket"},
 	{-EOPNOTSUPP, "this broker or kernel cannot do that"},
 	{-EOWNERDEAD, "the connection belongs to the process that made it, before a fork; connect again"},
@@ -45,6 +45,7 @@ static const struct {
 	{-ERANGE, "smaller than asked, or no room to grow that far"},
 	{-EREMOTEIO, "the broker failed; its log says how"},
 	{-ESHUTDOWN, "the broker takes no new sessions, because it is to be stopped; try later"},
+	{-ESTALE, "the broker ended and has forgotten it; open or create it anew (what is mapped stays valid)"},
 	{-ETIMEDOUT, "no answer in time"},
 };
 

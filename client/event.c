@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "proto/status.h"
-
 #include "client/internal.h"
 
 static struct shmb_segment *find_watched(struct shmb_conn *conn, uint32_t handle)
@@ -19,8 +17,7 @@ static struct shmb_segment *find_watched(struct shmb_conn *conn, uint32_t handle
 	return NULL;
 }
 
-/* Whoever waits in shmb_dispatch(), or for the welcome. */
-static void wake(struct shmb_conn *conn, int result)
+void event_wake(struct shmb_conn *conn, int result)
 {
 	struct call *call = call_find(conn, 0);
 
@@ -28,26 +25,31 @@ static void wake(struct shmb_conn *conn, int result)
 		call_complete(conn, call, result);
 }
 
-static int take_welcome(struct shmb_conn *conn, const struct codec_packet *packet)
+void event_notice(struct shmb_conn *conn, unsigned what)
 {
-	const struct wire_welcome *welcome = packet->body;
-	struct call *call = call_find(conn, 0);
+	conn->notices |= 1u << what;
+	event_wake(conn, 0);
+}
 
-	if (conn->welcomed || !call)
-		return -EPROTO;
+void event_gap(struct shmb_conn *conn)
+{
+	for (unsigned i = 0; i < WATCHED_LISTS; i++)
+		if (conn->watched[i]) {
+			conn->n_lost++;
+			return;
+		}
+}
 
-	if (packet->header->status != WIRE_STATUS_OK) {
-		call->status = packet->header->status;
-		memcpy(&call->refusal, packet->body, sizeof(call->refusal));
-		call_complete(conn, call, status_to_errno(call->status));
-		return 0;
+void event_forget_all(struct shmb_conn *conn)
+{
+	for (unsigned i = 0; i < WATCHED_LISTS; i++) {
+		for (struct shmb_segment *s = conn->watched[i]; s; s = s->next_watched)
+			s->watched = false;
+		conn->watched[i] = NULL;
 	}
 
-	conn->welcomed = true;
-	conn->session = welcome->session;
-	conn->uid = welcome->uid;
-	call_complete(conn, call, 0);
-	return 0;
+	conn->n_lost += conn->n_events;
+	conn->n_events = 0;
 }
 
 static int take_segment(struct shmb_conn *conn, const struct wire_segment_event *event)
@@ -67,21 +69,23 @@ static int take_segment(struct shmb_conn *conn, const struct wire_segment_event 
 		conn->n_lost++;
 	}
 	conn->events[(conn->first_event + conn->n_events++) % EVENTS_MAX] = *event;
-	wake(conn, 0);
+	event_wake(conn, 0);
 	return 0;
 }
 
 int event_take(struct shmb_conn *conn, const struct codec_packet *packet)
 {
 	if (packet->header->opcode == WIRE_WELCOME)
-		return take_welcome(conn, packet);
-	if (!conn->welcomed)
+		return link_take_welcome(conn, packet);
+	if (packet->header->opcode == WIRE_RESUMED)
+		return link_take_resumed(conn, packet);
+	if (conn->link == LINK_GREETING)
 		return -EPROTO;
 	if (packet->header->opcode == WIRE_SEGMENT)
 		return take_segment(conn, packet->body);
 
-	conn->goodbye = true;
-	wake(conn, 0);
+	conn->ended = true;
+	event_notice(conn, SHMB_EVENT_GOODBYE);
 	return 0;
 }
 
@@ -109,14 +113,13 @@ static bool next_event(struct shmb_conn *conn, struct shmb_event *ret)
 		return true;
 	}
 
-	if (conn->goodbye) {
-		*ret = (struct shmb_event){.what = SHMB_EVENT_GOODBYE, .lost = conn->n_lost};
-		conn->goodbye = false;
-		conn->n_lost = 0;
-		return true;
-	}
+	if (conn->notices == 0)
+		return false;
 
-	return false;
+	*ret = (struct shmb_event){.what = (uint32_t)__builtin_ctz(conn->notices), .lost = conn->n_lost};
+	conn->notices &= conn->notices - 1;
+	conn->n_lost = 0;
+	return true;
 }
 
 _public_ int shmb_dispatch(struct shmb_conn *conn, uint64_t timeout_usec, struct shmb_event *ret_event)
@@ -144,6 +147,8 @@ _public_ int shmb_dispatch(struct shmb_conn *conn, uint64_t timeout_usec, struct
 
 		call_link(conn, &call);
 		r = call_wait(conn, &call, timeout_usec, deadline);
+		if (r == 0)
+			r = call.result;
 		if (r < 0)
 			break;
 	}

@@ -74,9 +74,7 @@ static struct shmb_conn *list;
 static int take_forked(struct shmb_conn *conn, _unused_ struct call *call, const struct codec_packet *reply,
 		       struct scm_message *m)
 {
-	const struct wire_forked *forked = reply->body;
-
-	conn->fork_session = forked->session;
+	conn->forked = *(const struct wire_forked *)reply->body;
 	conn->fork_fd = scm_message_steal(m, 0);
 	/* What comes after this answer is not part of what the child gets, and must not be seen before the fork. */
 	conn->phase = CONN_FORKED;
@@ -112,13 +110,15 @@ static void resume_parent(struct shmb_conn *conn)
 }
 
 /* Puts the child's connection in the place of the parent's, under the same number. */
-static bool switch_connection(struct shmb_conn *conn)
+static void switch_connection(struct shmb_conn *conn)
 {
 	bool done = conn->fork_fd >= 0 && dup3(conn->fork_fd, conn->fd, O_CLOEXEC) >= 0 &&
 		    conn_prepare_socket(conn->fd, conn->timeout_usec) == 0 && fork_process(&conn->process) == 0;
 
 	conn->fork_fd = fd_close(conn->fork_fd);
-	return done;
+	/* Otherwise it stays the parent's, and the child may not touch it. */
+	if (done)
+		link_adopt(conn, conn->forked.session, conn->forked.secret);
 }
 
 /* The calls of other threads are none of the child's: those threads are not there. */
@@ -127,16 +127,18 @@ static void resume_child(struct shmb_conn *conn)
 	if (!conn->forking)
 		return;
 
-	releases_drop(conn);
 	conn_init_conds(conn);
 	conn->phase = CONN_RUNNING;
 	conn->reading = false;
 	conn->calls = NULL;
-	conn->n_abandoned = 0;
 	conn->n_stalled = 0;
-	/* Otherwise it stays the parent's, and the child may not touch it. */
-	if (conn->broken == 0 && switch_connection(conn))
-		conn->session = conn->fork_session;
+	conn->n_closes = 0;
+	/* The child has these holds, too, where the broker had not seen yet that they were given up. */
+	release_again(conn);
+	releases_drop(conn);
+	resume_forget_all(conn);
+	if (conn->broken == 0)
+		switch_connection(conn);
 	conn_leave(conn);
 }
 

@@ -4,16 +4,19 @@ noinst_LTLIBRARIES += libshmb-client.la
 libshmb_client_la_SOURCES = \
 	client/call.c \
 	client/conn.c \
+	client/connect.c \
 	client/error.c \
 	client/event.c \
 	client/fork.c \
 	client/internal.h \
+	client/link.c \
 	client/list.c \
 	client/manage.c \
 	client/map.c \
 	client/open.c \
 	client/reader.c \
 	client/release.c \
+	client/resume.c \
 	client/segment.c \
 	client/shmbroker.h \
 	client/stats.c

@@ -34,7 +34,7 @@ _public_ int shmb_publish(struct shmb_segment *segment, uint32_t flags, struct s
 	if (!segment)
 		return error_plain(reterr, -EINVAL);
 
-	return publish(segment->conn, SUBJECT_HANDLE(segment->handle), flags, reterr);
+	return publish(segment->conn, SUBJECT_SEGMENT(segment), flags, reterr);
 }
 
 _public_ int shmb_publish_name(struct shmb_conn *conn, const char *name, uint32_t flags, struct shmb_error *reterr)
@@ -71,7 +71,7 @@ _public_ int shmb_grow(struct shmb_segment *segment, uint64_t n_bytes, struct sh
 	if (!segment)
 		return error_plain(reterr, -EINVAL);
 
-	r = grow(segment->conn, SUBJECT_HANDLE(segment->handle), &n_bytes, reterr);
+	r = grow(segment->conn, SUBJECT_SEGMENT(segment), &n_bytes, reterr);
 	if (r == 0)
 		segment_grown(segment, n_bytes);
 	return r;
@@ -134,7 +134,7 @@ _public_ int shmb_grant(struct shmb_segment *segment, uint32_t kind, uint32_t wh
 	if (!segment)
 		return error_plain(reterr, -EINVAL);
 
-	return grant(segment->conn, SUBJECT_HANDLE(segment->handle), kind, who, access, reterr);
+	return grant(segment->conn, SUBJECT_SEGMENT(segment), kind, who, access, reterr);
 }
 
 _public_ int shmb_grant_name(struct shmb_conn *conn, const char *name, uint32_t kind, uint32_t who, uint32_t access,
@@ -149,7 +149,7 @@ _public_ int shmb_revoke(struct shmb_segment *segment, uint32_t kind, uint32_t w
 	if (!segment)
 		return error_plain(reterr, -EINVAL);
 
-	return revoke(segment->conn, SUBJECT_HANDLE(segment->handle), kind, who, ret_n_holders, reterr);
+	return revoke(segment->conn, SUBJECT_SEGMENT(segment), kind, who, ret_n_holders, reterr);
 }
 
 _public_ int shmb_revoke_name(struct shmb_conn *conn, const char *name, uint32_t kind, uint32_t who,
@@ -170,7 +170,7 @@ _public_ int shmb_make_token(struct shmb_segment *segment, uint32_t access, uint
 	if (access != SHMB_ACCESS_READ && access != SHMB_ACCESS_WRITE)
 		return error_set(reterr, -EINVAL, "unknown access");
 
-	r = change_grants(segment->conn, SUBJECT_HANDLE(segment->handle), &head, &granted, reterr);
+	r = change_grants(segment->conn, SUBJECT_SEGMENT(segment), &head, &granted, reterr);
 	if (r == 0)
 		memcpy(ret_token, granted.token, SHMB_TOKEN_BYTES);
 	return r;

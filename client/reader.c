@@ -70,24 +70,17 @@ static int sleep_until(struct shmb_conn *conn, pthread_cond_t *cond, uint64_t de
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* The answer to a call that nobody waits for any more: gives back what it brings. */
-static int take_late_reply(struct shmb_conn *conn, const struct codec_packet *reply)
-{
-	if (reply->header->cookie > conn->last_cookie || conn->n_abandoned == 0)
-		return -EPROTO;
-
-	conn->n_abandoned--;
-	grants_release(conn, reply);
-	return 0;
-}
-
 static int take_reply(struct shmb_conn *conn, const struct codec_packet *reply, struct scm_message *m, bool fds_lost)
 {
-	struct call *call = call_find(conn, reply->header->cookie);
+	struct call *call;
 	int r = 0;
 
+	if (conn->link == LINK_CLAIMING && reply->header->cookie == conn->claim_cookie)
+		return link_take_claimed(conn, reply);
+	resume_confirm(conn, reply->header->cookie);
+	call = call_find(conn, reply->header->cookie);
 	if (!call)
-		return take_late_reply(conn, reply);
+		return resume_take_late(conn, reply);
 	if (reply->header->opcode != call->opcode)
 		return -EPROTO;
 
@@ -143,8 +136,8 @@ static void take(struct shmb_conn *conn, int verdict, struct scm_message *m)
 		r = take_packet(conn, m, true);
 		break;
 	case SCM_E_EOF:
-		r = -ENOTCONN;
-		break;
+		link_lost(conn);
+		return;
 	default:
 		r = -EPROTO;
 		break;
@@ -181,28 +174,43 @@ static int receive(struct shmb_conn *conn, struct scm_message *m, bool whole, ui
 	return r;
 }
 
-/* Locked. Takes the reader's role for one packet. Returns 0 or a negative errno. */
-static int lead(struct shmb_conn *conn, bool whole, uint64_t deadline)
+/* Locked; lets go of the lock while it waits. Returns 0 or a negative errno. */
+static int read_packet(struct shmb_conn *conn, bool whole, uint64_t deadline)
 {
+	bool repeating = conn->repeating;
 	struct scm_message m;
-	int r;
+	int r = POLLIN;
 
-	conn->reading = true;
 	(void)pthread_mutex_unlock(&conn->lock);
-	r = receive(conn, &m, whole, deadline);
+	if (repeating)
+		r = poll_until(conn->fd, POLLIN | POLLOUT, deadline);
+	if (r > 0)
+		r = r == POLLOUT ? -EAGAIN : receive(conn, &m, whole && !repeating, deadline);
 	(void)pthread_mutex_lock(&conn->lock);
 	while (conn->phase == CONN_FORKED)
 		(void)pthread_cond_wait(&conn->gate, &conn->lock);
-	conn->reading = false;
 
 	if (r >= 0) {
 		conn->n_received++;
 		take(conn, r, &m);
 	}
+	if (repeating && conn->link == LINK_UP)
+		(void)resume_push(conn);
+	return r == -EAGAIN ? 0 : MIN(r, 0);
+}
+
+/* Locked; lets go of the lock while it waits. Has the reader's role for one step. Returns 0 or a negative errno. */
+static int lead(struct shmb_conn *conn, bool whole, uint64_t deadline)
+{
+	int r;
+
+	conn->reading = true;
+	r = conn->link == LINK_LOST ? link_connect(conn, deadline) : read_packet(conn, whole, deadline);
+	conn->reading = false;
+
 	if (conn->n_stalled > 0)
 		(void)pthread_cond_broadcast(&conn->progress);
-
-	return r < 0 ? r : 0;
+	return r;
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------------ */
@@ -304,4 +312,25 @@ int conn_wait_room(struct shmb_conn *conn, uint64_t deadline)
 	r = lead(conn, false, 0);
 	hand_over(conn);
 	return r == -ETIMEDOUT ? 0 : r;
+}
+
+int conn_wait_link(struct shmb_conn *conn, uint64_t deadline)
+{
+	int r;
+
+	if (conn->reading)
+		return wait_progress(conn, conn->n_received, deadline);
+
+	r = lead(conn, false, deadline);
+	hand_over(conn);
+	return r;
+}
+
+void conn_look(struct shmb_conn *conn)
+{
+	if (conn->reading || conn->link != LINK_UP)
+		return;
+
+	(void)lead(conn, false, 0);
+	hand_over(conn);
 }

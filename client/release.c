@@ -18,6 +18,9 @@
 /* So many single closes are worth a page of memory. */
 #define CLOSES_MANY 16
 
+/* After so many handles that the broker has not shown to know it is asked whether it does. */
+#define CLOSED_MANY 1024
+
 /* --- through shared memory ---------------------------------------------------------------------------------------- */
 
 static int take_releases(struct shmb_conn *conn, _unused_ struct call *call, _unused_ const struct codec_packet *reply,
@@ -30,6 +33,9 @@ static int take_releases(struct shmb_conn *conn, _unused_ struct call *call, _un
 	};
 	void *p;
 	int r;
+
+	if (conn->releases)
+		return 0;
 
 	r = memfd_verify(m->fds[0], &expect);
 	if (r < 0)
@@ -63,7 +69,6 @@ void releases_drop(struct shmb_conn *conn)
 		(void)munmap(conn->releases, sizeof(*conn->releases));
 	conn->releases = NULL;
 	conn->asked_releases = false;
-	conn->n_closes = 0;
 }
 
 /* Locked. False: the broker has to be told by a CLOSE, too. */
@@ -84,26 +89,37 @@ static bool put_releases(struct wire_releases *shared, const uint32_t *handles, 
 
 /* --- by a packet -------------------------------------------------------------------------------------------------- */
 
-/* Locked. Puts off what the send queue does not take; without memory for that, the holds last until the session ends. */
+/* Locked. Puts off what cannot be sent now; without memory for that, the holds last until the session ends. */
 static void put_off(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles)
 {
-	size_t n = conn->n_unsent + n_handles;
 	uint32_t *p;
 
-	if (n > conn->n_unsent_max) {
-		p = reallocarray(conn->unsent, 2 * n, sizeof(*p));
-		if (!p)
-			return;
-		conn->unsent = p;
-		conn->n_unsent_max = 2 * n;
-	}
+	p = list_reserve(conn->unsent, &conn->n_unsent_max, conn->n_unsent + n_handles, sizeof(*p));
+	if (!p)
+		return;
 
-	memcpy(conn->unsent + conn->n_unsent, handles, n_handles * sizeof(*handles));
-	conn->n_unsent = n;
+	conn->unsent = p;
+	memcpy(p + conn->n_unsent, handles, n_handles * sizeof(*handles));
+	conn->n_unsent += n_handles;
 }
 
-/* Locked. Returns 0, SCM_E_EOF or a negative errno. */
-static int send_close(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles)
+/* Locked. The same for these: without memory they are not repeated. */
+static void remember_closed(struct shmb_conn *conn, uint64_t cookie, const uint32_t *handles, unsigned n_handles)
+{
+	struct closed *p;
+
+	p = list_reserve(conn->closed, &conn->n_closed_max, conn->n_closed + n_handles, sizeof(*p));
+	if (!p)
+		return;
+
+	conn->closed = p;
+	for (unsigned i = 0; i < n_handles; i++)
+		p[conn->n_closed++] = (struct closed){.cookie = cookie, .handle = handles[i]};
+}
+
+/* Locked. As scm_send(). */
+static int send_close(struct shmb_conn *conn, unsigned flags, uint64_t cookie, const uint32_t *handles,
+		      unsigned n_handles)
 {
 	struct wire_batch batch = {.count = n_handles};
 	_Alignas(WIRE_ALIGN) uint8_t buf[sizeof(struct wire_header) + sizeof(batch) + SHMB_MANY_MAX * sizeof(*handles)];
@@ -113,17 +129,38 @@ static int send_close(struct shmb_conn *conn, const uint32_t *handles, unsigned 
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &batch, sizeof(batch));
 	codec_put(&w, handles, n_handles * sizeof(*handles));
-	n = codec_end(&w, WIRE_CLOSE, WIRE_FLAG_ONE_WAY, WIRE_STATUS_OK, ++conn->last_cookie, 0);
+	n = codec_end(&w, WIRE_CLOSE, flags, WIRE_STATUS_OK, cookie, 0);
 	return conn_send_now(conn, buf, n);
+}
+
+/* Locked. Returns 0, or a negative errno when nothing was sent. */
+static int close_handles(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles)
+{
+	bool ask = conn->n_closed / CLOSED_MANY != (conn->n_closed + n_handles) / CLOSED_MANY;
+	uint64_t cookie = conn->last_cookie + 1;
+	int r;
+
+	r = send_close(conn, ask ? 0 : WIRE_FLAG_ONE_WAY, cookie, handles, n_handles);
+	if (r < 0)
+		return r;
+
+	conn->last_cookie = cookie;
+	remember_closed(conn, cookie, handles, n_handles);
+	if (ask)
+		resume_abandon(conn, cookie, WIRE_CLOSE);
+	return 0;
 }
 
 int release_unsent(struct shmb_conn *conn)
 {
+	int r;
+
 	while (conn->n_unsent > 0) {
 		unsigned n = (unsigned)MIN(conn->n_unsent, (size_t)SHMB_MANY_MAX);
 
-		if (send_close(conn, conn->unsent + conn->n_unsent - n, n) == -EAGAIN)
-			return -EAGAIN;
+		r = close_handles(conn, conn->unsent + conn->n_unsent - n, n);
+		if (r < 0)
+			return r == -EAGAIN ? r : 0;
 		conn->n_unsent -= n;
 	}
 
@@ -136,8 +173,10 @@ void release(struct shmb_conn *conn, const uint32_t *handles, unsigned n_handles
 		return;
 	if (conn->releases && put_releases(conn->releases, handles, n_handles))
 		return;
+
 	conn->n_closes++;
-	if (conn->n_unsent > 0 || send_close(conn, handles, n_handles) == -EAGAIN)
+	if (conn->link != LINK_UP || conn->repeating || conn->n_unsent > 0 ||
+	    close_handles(conn, handles, n_handles) < 0)
 		put_off(conn, handles, n_handles);
 }
 
@@ -145,10 +184,59 @@ void release_wait(struct shmb_conn *conn)
 {
 	uint64_t deadline;
 
+	if (conn->n_closed >= CLOSED_MANY)
+		conn_look(conn);
 	if (conn->n_unsent == 0)
 		return;
 
 	deadline = deadline_in(conn->timeout_usec);
-	while (release_unsent(conn) == -EAGAIN && conn_wait_room(conn, deadline) == 0)
+	while (conn->link == LINK_UP && resume_push(conn) == -EAGAIN && conn_wait_room(conn, deadline) == 0)
 		;
+}
+
+/* --- with another broker ------------------------------------------------------------------------------------------ */
+
+/* The cookie is that of the first: if the broker had got that one from the socket, then the others, too. */
+int release_repeat(struct shmb_conn *conn)
+{
+	const struct closed *closed = conn->closed + conn->n_closed_anew;
+	unsigned n = (unsigned)MIN(conn->n_closed - conn->n_closed_anew, (size_t)SHMB_MANY_MAX);
+	uint32_t handles[SHMB_MANY_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		handles[i] = closed[i].handle;
+	if (send_close(conn, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT, closed[0].cookie, handles, n) < 0)
+		return -EAGAIN;
+
+	conn->n_closed_anew += n;
+	return 0;
+}
+
+void release_again(struct shmb_conn *conn)
+{
+	for (size_t i = 0; i < conn->n_closed; i++)
+		put_off(conn, &conn->closed[i].handle, 1);
+	conn->n_closed = 0;
+}
+
+void release_forget_all(struct shmb_conn *conn)
+{
+	releases_drop(conn);
+	conn->n_unsent = 0;
+	conn->n_closed = 0;
+}
+
+/* The memory was shared with the broker that has ended: nobody takes out of it any more. */
+void releases_take_back(struct shmb_conn *conn)
+{
+	const struct wire_releases *shared = conn->releases;
+	uint32_t tail, n;
+
+	if (shared) {
+		tail = __atomic_load_n(&shared->tail, __ATOMIC_ACQUIRE);
+		n = __atomic_load_n(&shared->head, __ATOMIC_RELAXED) - tail;
+		for (uint32_t i = 0; n <= WIRE_RELEASES_MAX && i < n; i++)
+			put_off(conn, &shared->handles[(tail + i) % WIRE_RELEASES_MAX], 1);
+	}
+	releases_drop(conn);
 }

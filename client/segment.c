@@ -88,6 +88,7 @@ static int segment_new(struct shmb_conn *conn, const struct wire_result *result,
 		.max_bytes = result->granted.max_bytes,
 		.fd = TAKE_FD(owned),
 		.handle = result->handle,
+		.era = conn->era,
 		.seals = result->granted.seals | least_seals(result->granted.sharing, result->granted.access),
 		.access = result->granted.access,
 		.huge_shift = result->granted.huge_shift,
@@ -111,12 +112,28 @@ static struct shmb_segment *segment_free(struct shmb_segment *segment)
 	return NULL;
 }
 
+/* Locked. */
+static void release_some(struct shmb_conn *conn, struct shmb_segment **segments, size_t n_segments)
+{
+	uint32_t handles[SHMB_MANY_MAX];
+	unsigned n_handles = 0;
+
+	for (size_t i = 0; i < n_segments; i++) {
+		if (!segments[i])
+			continue;
+		if (segments[i]->watched)
+			unwatch(segments[i]);
+		/* Otherwise the broker does not know of it, and the number may be that of another hold. */
+		if (segments[i]->era == conn->era)
+			handles[n_handles++] = segments[i]->handle;
+	}
+	release(conn, handles, n_handles);
+}
+
 /* Closes those at the beginning that belong to one connection, with one packet. Returns how many. */
 static size_t close_some(struct shmb_segment **segments, size_t n_segments)
 {
-	uint32_t handles[SHMB_MANY_MAX];
 	struct shmb_conn *conn = NULL;
-	unsigned n_handles = 0;
 	size_t n;
 
 	for (n = 0; n < n_segments && n < SHMB_MANY_MAX; n++) {
@@ -125,15 +142,11 @@ static size_t close_some(struct shmb_segment **segments, size_t n_segments)
 		if (conn && segments[n]->conn != conn)
 			break;
 		conn = segments[n]->conn;
-		handles[n_handles++] = segments[n]->handle;
 	}
 
 	/* In a process that the connection does not belong to, the holds are another's. */
 	if (conn && conn_enter(conn) == 0) {
-		for (size_t i = 0; i < n; i++)
-			if (segments[i] && segments[i]->watched)
-				unwatch(segments[i]);
-		release(conn, handles, n_handles);
+		release_some(conn, segments, n);
 		release_wait(conn);
 		conn_leave(conn);
 	}

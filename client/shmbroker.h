@@ -233,6 +233,9 @@ int shmb_ping(struct shmb_conn *conn, struct shmb_error *reterr);
 #define SHMB_EVENT_REMOVED 3u
 #define SHMB_EVENT_REPLACED 4u
 #define SHMB_EVENT_GOODBYE 5u
+#define SHMB_EVENT_SOCKET 6u
+#define SHMB_EVENT_RESUMED 7u
+#define SHMB_EVENT_RESET 8u
 
 struct shmb_event {
 	uint32_t what;		      /* SHMB_EVENT_* */
