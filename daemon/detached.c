@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "common/fault.h"
 #include "daemon/broker.h"
 #include "daemon/peer.h"
 
@@ -88,6 +89,7 @@ uint32_t detached_claim(struct session *by, const struct wire_claim *claim, stru
 		return WIRE_STATUS_STATE;
 	/* Should we die in between, neither has the connection, and the client claims once more over the next. */
 	registry_commit(&by->rec->state, SESSION_ENDING);
+	fault_point("claiming");
 	detached_free(s->detached);
 	cred = s->cred;
 	s->cred = by->cred;

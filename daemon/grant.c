@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <utlist.h>
 
+#include "common/fault.h"
 #include "daemon/broker.h"
 #include "daemon/clock.h"
 #include "daemon/hold.h"
@@ -177,6 +178,7 @@ static void token_begin(struct broker *b, struct token *t, struct hold *hold, ui
 	DL_APPEND2(hold->tokens, t, hold_prev, hold_next);
 	t->rec->hold = hold->slot;
 	registry_commit(&t->rec->state, access);
+	fault_point("token-begun");
 	index_insert(&b->tokens.by_hash, &t->by_hash, token_index_hash(t->rec->hash));
 	DL_APPEND(b->tokens.list, t);
 	if (b->tokens.list == t)

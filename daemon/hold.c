@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "common/fault.h"
 #include "daemon/broker.h"
 #include "daemon/clock.h"
 #include "daemon/hold.h"
@@ -31,6 +32,7 @@ static void hold_begin(struct broker *b, struct hold *hold, uint8_t access)
 	struct segment *segment = hold->segment;
 
 	registry_commit(&hold->rec->state, access);
+	fault_point("hold-begun");
 	index_insert(&b->sessions.holds, &hold->by_handle, hold_hash(session, hold->rec->handle));
 	DL_APPEND(session->holds, hold);
 	DL_APPEND2(segment->holds, hold, seg_prev, seg_next);
@@ -147,6 +149,7 @@ void hold_free(struct broker *b, struct hold *hold)
 	quota_charge_deinit(&b->quota, &hold->charge);
 	registry_free(&b->registry, REGISTRY_HOLDS, hold->slot);
 	free(hold);
+	fault_point("hold-freed");
 	segment_released(b, segment);
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/fault.h"
 #include "daemon/broker.h"
 #include "daemon/log.h"
 #include "daemon/messages.h"
@@ -83,6 +84,7 @@ static bool catch_run(struct job *job)
 	if (c.n > 0) {
 		r = keeping_say(k, KEEP_DEPOSIT, 0, 0, c.keys, c.fds, c.n);
 		k->n_unread++;
+		fault_point("catching-up");
 	}
 	if (r == 0 && done && !k->only_refused)
 		r = keeping_say(k, KEEP_PRUNE, 0, 0, NULL, NULL, 0);

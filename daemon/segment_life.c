@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "common/fault.h"
 #include "common/memfd.h"
 #include "daemon/access.h"
 #include "daemon/broker.h"
@@ -228,6 +229,7 @@ uint32_t segment_published(struct broker *b, struct segment *s, int sealed, bool
 		log_error("cannot seal a memory file: %s", strerror(-sealed));
 		return WIRE_STATUS_INTERNAL;
 	}
+	fault_point("sealed");
 	s->rec->flags |= REGISTRY_SEGMENT_PUBLISHED | (freeze ? REGISTRY_SEGMENT_FROZEN : 0);
 	registry_commit(&s->rec->state, WIRE_STATE_ACTIVE);
 	if (s->rec->lifetime != WIRE_LIFETIME_OWNER)
@@ -253,6 +255,7 @@ uint32_t segment_grow(struct broker *b, struct segment *s, const struct session 
 	if (n_bytes == s->rec->n_bytes)
 		return WIRE_STATUS_OK;
 	s->rec->n_bytes = n_bytes;
+	fault_point("grown");
 	segment_notify(b, s, WIRE_WHAT_GROWN);
 	return WIRE_STATUS_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/siphash.h"
 #include "daemon/broker.h"
@@ -119,6 +120,7 @@ static struct session *session_heir(const struct session *s)
 static void session_begin_end(struct session *s)
 {
 	registry_commit(&s->rec->state, SESSION_ENDING);
+	fault_point("session-ending");
 	log_debug("session %llu of uid %u, pid %u ends with %u holds", (unsigned long long)s->rec->id,
 		  (unsigned)s->cred.uid, s->rec->pid, s->n_holds);
 	if (s->peer) {
