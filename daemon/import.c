@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "common/fault.h"
 #include "common/fd.h"
@@ -239,8 +240,19 @@ static void import_settle_name(struct import *im, struct segment *s)
 	}
 }
 
+/* Who has neither a connection nor anything else was just about to begin, and begins anew over another connection. */
+static void import_settle_sessions(struct import *im)
+{
+	struct session *s, *next;
+
+	DL_FOREACH_SAFE (im->b->sessions.list, s, next)
+		if (s->detached && !s->holds && !s->owned)
+			session_end(s);
+}
+
 void import_settle(struct import *im)
 {
+	import_settle_sessions(im);
 	for (uint64_t i = 0; i < im->n_segments; i++) {
 		struct segment *s = segment_find_id(im->b, im->ids[i]);
 
