@@ -288,7 +288,7 @@ static void keeper_nap(struct keeper *keeper)
 	keeper->fed_usec = now_usec;
 }
 
-static int keeper_round(struct keeper *keeper, const sigset_t *waiting)
+int keeper_round(struct keeper *keeper, bool wait, const sigset_t *waiting)
 {
 	static const struct timespec at_once, retry = {.tv_nsec = KEEPER_RETRY_NSEC};
 	bool is_last = keeper->end_with_it && keeper->n_links == 0 && !kept_is_wanted(&keeper->kept);
@@ -302,7 +302,7 @@ static int keeper_round(struct keeper *keeper, const sigset_t *waiting)
 		if (keeper->links[i]->is_full)
 			p[i + 1].events |= POLLOUT;
 	}
-	r = ppoll(p, n + 1, is_last ? &at_once : keeper->is_short ? &retry : NULL, waiting);
+	r = ppoll(p, n + 1, is_last || !wait ? &at_once : keeper->is_short ? &retry : NULL, waiting);
 	if (r < 0)
 		return errno == EINTR ? 0 : -errno;
 	/* Nobody has connected meanwhile. */
@@ -313,16 +313,7 @@ static int keeper_round(struct keeper *keeper, const sigset_t *waiting)
 	keeper_sweep(keeper);
 	if (p[0].revents != 0)
 		keeper_accept(keeper);
-	if (keeper->is_fed)
+	if (keeper->is_fed && wait)
 		keeper_nap(keeper);
 	return 0;
-}
-
-int keeper_run(struct keeper *keeper, const sigset_t *waiting, const volatile sig_atomic_t *is_told)
-{
-	int r = 0;
-
-	while (r == 0 && !keeper->is_over && !*is_told)
-		r = keeper_round(keeper, waiting);
-	return r;
 }

@@ -30,7 +30,7 @@ struct keeper {
 	bool is_short;	   /* of descriptors or memory of the kernel's: to be tried again without an event */
 	bool is_fed;	   /* by what is not answered, in this round */
 	uint64_t fed_usec; /* when it was last; CLOCK_MONOTONIC */
-	bool is_over;
+	bool is_over;	   /* told to end, or not needed any more */
 	struct scm_message message;
 	alignas(8) uint8_t buf[KEEP_MESSAGE_MAX];
 };
@@ -39,7 +39,7 @@ struct keeper {
 int keeper_init(struct keeper *keeper, int listen_fd) _must_check_;
 
 /*
- * Serves until it is told to end, or by a signal that has set @is_told: one that is only let through by @waiting, the
- * signals that are blocked while it waits. Returns 0 or a negative errno.
+ * Waits for something to do, if @wait, and does it; @waiting: the signals that are blocked while it waits. Returns 0 or
+ * a negative errno. It is the last round when is_over is true then.
  */
-int keeper_run(struct keeper *keeper, const sigset_t *waiting, const volatile sig_atomic_t *is_told) _must_check_;
+int keeper_round(struct keeper *keeper, bool wait, const sigset_t *waiting) _must_check_;

@@ -133,8 +133,8 @@ static int main_serve(int sock)
 	r = main_signals(&waiting);
 	if (r == 0)
 		r = keeper_init(&keeper, sock);
-	if (r == 0)
-		r = keeper_run(&keeper, &waiting, &main_told);
+	while (r == 0 && !main_told && !keeper.is_over)
+		r = keeper_round(&keeper, true, &waiting);
 	if (r < 0)
 		fprintf(stderr, "shmbroker-keeper: %s\n", strerror(-r));
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -5,10 +5,12 @@ fuzz_programs = \
 	tests/fuzz/fuzz-client \
 	tests/fuzz/fuzz-codec \
 	tests/fuzz/fuzz-config \
+	tests/fuzz/fuzz-keeper \
 	tests/fuzz/fuzz-peer
 tests_fuzz_fuzz_client_LDADD = $(fuzz_ldadd)
 tests_fuzz_fuzz_codec_LDADD = $(fuzz_ldadd)
 tests_fuzz_fuzz_config_LDADD = $(fuzz_ldadd)
+tests_fuzz_fuzz_keeper_LDADD = libshmb-keeper.la $(fuzz_ldadd)
 tests_fuzz_fuzz_peer_LDADD = $(fuzz_ldadd)
 
 # What the corpora began with; see there.

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "common/memfd.h"
+#include "proto/keep.h"
 #include "tests/lib/sample.h"
 
 static const char *top;
@@ -411,6 +412,56 @@ static void write_brokers(void)
 	play.n = 0;
 }
 
+/* --- a keeper's brokers: see fuzz-keeper.c ------------------------------------------------------------------------ */
+
+static void tell(unsigned broker, enum keep_op op, unsigned set, unsigned cursor, unsigned n, unsigned from)
+{
+	put(&play, (uint8_t[]){(uint8_t)(broker << 6), (uint8_t)op, (uint8_t)(set | cursor << 4), (uint8_t)n}, 4);
+	for (unsigned i = 0; i < n; i++)
+		put_byte(&play, from + i);
+	put(&play, (uint8_t[]){(uint8_t)(broker << 6 | 4), (uint8_t)(broker << 6 | 2)}, 2);
+}
+
+static void write_kept(const char *name)
+{
+	write_seed("fuzz-keeper", name, play.data, play.n);
+	play.n = 0;
+}
+
+static void write_keeper(void)
+{
+	tell(0, KEEP_HELLO, 0, 1, 0, 0);
+	tell(1, KEEP_HELLO, 0, 0, 0, 0);
+	tell(0, KEEP_DEPOSIT, 0, 0, 200, 32);
+	tell(0, KEEP_DEPOSIT, 0, 0, 32, 64);
+	tell(0, KEEP_DROP, 0, 0, 20, 70);
+	tell(0, KEEP_TAKE, 0, 0, 0, 0);
+	tell(0, KEEP_TAKE, 0, 9, 0, 0);
+	tell(0, KEEP_SYNC, 0, 5, 0, 0);
+	write_kept("keep");
+	tell(0, KEEP_HELLO, 0, 0, 0, 0);
+	for (unsigned set = 1; set < 10; set++) {
+		tell(0, KEEP_DEPOSIT, 0, 0, 8, 60);
+		tell(0, KEEP_DEPOSIT, 0, 0, 1, 5 << 5);
+		tell(0, KEEP_ASIDE, 0, 3, 0, 0);
+	}
+	tell(0, KEEP_TAKE, 2, 0, 0, 0);
+	tell(0, KEEP_FORGET, 2, 0, 0, 0);
+	tell(0, KEEP_PRUNE, 0, 0, 0, 0);
+	write_kept("sets");
+	tell(0, KEEP_HELLO, 0, 1, 0, 0);
+	tell(0, KEEP_DEPOSIT, 0, 0, 8, 64);
+	put_byte(&play, 3);
+	tell(2, KEEP_HELLO, 0, 1, 0, 0);
+	tell(2, KEEP_DEPOSIT, 0, 0, 4, 64);
+	tell(2, KEEP_PRUNE, 0, 0, 0, 0);
+	tell(2, KEEP_END, 0, 0, 0, 0);
+	write_kept("hands");
+	tell(3, KEEP_HELLO, 0, 0, 0, 0);
+	put(&play, (uint8_t[]){3 << 6 | 1, 2, 3, 0, 1, 0, 4, 3 << 6 | 4}, 8);
+	write_kept("violation");
+}
+
 /* --- configurations ----------------------------------------------------------------------------------------------- */
 
 static void write_configs(void)
@@ -457,6 +508,7 @@ int main(int argc, char **argv)
 	write_releases();
 	write_noise();
 	write_brokers();
+	write_keeper();
 	write_configs();
 	return EXIT_SUCCESS;
 }

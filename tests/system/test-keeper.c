@@ -316,40 +316,39 @@ static void expect_violation(const void *bytes, size_t n, const int *fds, unsign
 
 START_TEST(a_wrong_message_ends_its_connection)
 {
-	struct {
-		struct keep_message head;
-		uint64_t keys[KEEP_ITEMS_MAX + 1];
-	} m = {.head = {.version = KEEP_VERSION, .op = KEEP_DEPOSIT}};
+	uint64_t room[(KEEP_MESSAGE_MAX + 8) / 8] = {};
+	struct keep_message *m = (struct keep_message *)room;
 	const size_t head = sizeof(struct keep_message);
 	int sock = keep_own(&keeper), fds[3];
 
+	*m = (struct keep_message){.version = KEEP_VERSION, .op = KEEP_DEPOSIT};
 	deposit_files(sock, 0, 5);
 	fd_close(sock);
 	for (unsigned i = 0; i < 3; i++)
 		fds[i] = keep_make_file(i);
 
 	for (size_t n = 0; n < head; n++)
-		expect_violation(&m, n, NULL, 0, true);
+		expect_violation(m, n, NULL, 0, true);
 	/* Counts, lengths and descriptors that do not agree. */
 	for (uint32_t count = 0; count <= 3; count++) {
 		for (unsigned n_keys = 0; n_keys <= 3; n_keys++) {
 			for (unsigned n_fds = 0; n_fds <= 3; n_fds++) {
-				m.head.count = count;
+				m->count = count;
 				if (count != n_keys || count != n_fds || count == 0)
-					expect_violation(&m, head + n_keys * 8, fds, n_fds, true);
+					expect_violation(m, head + n_keys * 8, fds, n_fds, true);
 			}
 		}
 	}
-	m.head.count = 2;
-	expect_violation(&m, head + 15, fds, 2, true);
-	m.head.count = UINT32_MAX;
-	expect_violation(&m, head, NULL, 0, true);
-	m.head = (struct keep_message){.version = KEEP_VERSION, .op = KEEP_DROP, .count = KEEP_ITEMS_MAX + 1};
-	expect_violation(&m, sizeof(m), NULL, 0, true);
-	m.head.count = KEEP_ITEMS_MAX;
-	expect_violation(&m, sizeof(m), NULL, 0, true);
-	m.head.count = 1;
-	expect_violation(&m, head + 8, fds, 1, true);
+	m->count = 2;
+	expect_violation(m, head + 15, fds, 2, true);
+	m->count = UINT32_MAX;
+	expect_violation(m, head, NULL, 0, true);
+	*m = (struct keep_message){.version = KEEP_VERSION, .op = KEEP_DROP, .count = KEEP_ITEMS_MAX + 1};
+	expect_violation(m, sizeof(room), NULL, 0, true);
+	m->count = KEEP_ITEMS_MAX;
+	expect_violation(m, sizeof(room), NULL, 0, true);
+	m->count = 1;
+	expect_violation(m, head + 8, fds, 1, true);
 	fd_close_many(fds, 3);
 
 	sock = keep_own(&keeper);
