@@ -221,22 +221,35 @@ int import_run(struct import *im)
 	return r;
 }
 
+/* Another segment with the name of @s; or NULL. */
+static struct segment *import_find_namesake(struct broker *b, const struct segment *s)
+{
+	struct index_node *node = index_first(&b->segments.by_name, s->by_name.hash);
+	char name[WIRE_NAME_MAX], name_of_other[WIRE_NAME_MAX];
+	size_t len = segment_name(b, s, name);
+
+	for (; node; node = index_next(node)) {
+		struct segment *other = container_of(node, struct segment, by_name);
+
+		if (other != s && segment_name(b, other, name_of_other) == len && memcmp(name, name_of_other, len) == 0)
+			return other;
+	}
+	return NULL;
+}
+
 /* Of two of one name, which a death while one took the place of the other leaves, the later has it. */
 static void import_settle_name(struct import *im, struct segment *s)
 {
 	struct broker *b = im->b;
-	char name[WIRE_NAME_MAX];
-	size_t len = segment_name(b, s, name);
-	struct segment *other = segment_find_name(b, name, len);
+	struct segment *other;
 
-	while (other && other != s) {
+	while ((other = import_find_namesake(b, s))) {
 		bool later = s->rec->generation > other->rec->generation;
 
 		im->n_renamed++;
 		segment_unname(b, later ? other : s, WIRE_WHAT_REPLACED);
 		if (!later)
 			return;
-		other = segment_find_name(b, name, len);
 	}
 }
 
