@@ -73,7 +73,9 @@ static int restore_set_aside(struct broker *b, const struct registry *old, struc
 /* Deaths in a row that this state may have caused: while it was taken over, or of a fault soon after. */
 static uint32_t restore_strikes(const struct registry_header *old)
 {
-	return (old->crashed || old->n_recoveries > 0 ? old->n_strikes : 0) + old->n_recoveries;
+	uint32_t n = (old->crashed != 0) + old->n_recoveries;
+
+	return n > 0 ? old->n_strikes + n : 0;
 }
 
 static void restore_say_resumed(struct broker *b)
@@ -102,7 +104,8 @@ static void restore_report(struct broker *b, const struct import *im)
 			  (unsigned long long)im->n_lost_segments, (unsigned long long)im->n_lost_sessions);
 }
 
-static int restore_import(struct broker *b, const struct registry *old, struct kept_set *kept, uint64_t began_usec)
+static int restore_import(struct broker *b, const struct registry *old, struct kept_set *kept, uint64_t began_usec,
+			  uint32_t n_strikes)
 {
 	struct import im = {.b = b, .old = old, .kept = kept};
 	struct registry_header *h = b->registry.header;
@@ -112,7 +115,8 @@ static int restore_import(struct broker *b, const struct registry *old, struct k
 		im.poison = old->header->in_hand;
 	r = import_run(&im);
 	if (r == 0) {
-		h->n_strikes = restore_strikes(old->header) + 1;
+		h->n_strikes = n_strikes;
+		h->n_recoveries = 1; /* ours, until it is done */
 		h->in_hand_before = old->header->crashed ? old->header->in_hand : 0;
 		/* The switch: from here on a death leaves what we have made. */
 		keeping_deposit(b, KEEP_KEY(KEEP_REGISTRY, 0), b->registry.fd);
@@ -148,6 +152,7 @@ static int restore_unreadable(struct broker *b, int r, struct kept_set *kept)
 static int restore_open(struct broker *b, int fd, struct kept_set *kept, uint64_t began_usec)
 {
 	struct registry old;
+	uint32_t n_strikes;
 	int r;
 
 	r = registry_open(fd, &old);
@@ -156,12 +161,13 @@ static int restore_open(struct broker *b, int fd, struct kept_set *kept, uint64_
 		fd_close(fd);
 		return r;
 	}
-	if (b->config->recovery_attempts > 0 && restore_strikes(old.header) >= b->config->recovery_attempts) {
+	n_strikes = restore_strikes(old.header);
+	if (b->config->recovery_attempts > 0 && n_strikes >= b->config->recovery_attempts) {
 		r = restore_set_aside(b, &old, kept, "it broke several processes in a row");
 	} else {
 		old.header->n_recoveries++;
 		fault_point("restore-begun");
-		r = restore_import(b, &old, kept, began_usec);
+		r = restore_import(b, &old, kept, began_usec, n_strikes);
 	}
 	registry_deinit(&old);
 	return r;
@@ -201,6 +207,7 @@ int restore_state(struct broker *b, struct kept_set *kept)
 		keeping_flush(&b->keeping);
 	}
 	crash_note_in(b->registry.header);
+	b->registry.header->n_recoveries = 0;
 	fault_point("restore-done");
 	return 0;
 }
