@@ -306,3 +306,45 @@ void raw_repeat(struct raw *r)
 	header->flags |= WIRE_FLAG_REPEAT;
 	ck_assert_int_eq(raw_send(r, r->out, header->n_bytes, NULL, 0), 0);
 }
+
+struct wire_stats raw_stats(struct raw *r)
+{
+	struct wire_stats stats;
+	struct codec_writer w;
+
+	raw_begin(r, &w);
+	raw_request(r, &w, WIRE_STATS, 0);
+	ck_assert_uint_eq(raw_reply(r, r->cookie), WIRE_STATUS_OK);
+	memcpy(&stats, r->packet.body, sizeof(stats));
+	return stats;
+}
+
+/* --- the inside --------------------------------------------------------------------------------------------------- */
+
+int survivor_open_registry(const struct survivor *s)
+{
+	char path[64], link[64];
+	pid_t keeper = survivor_keeper(s);
+
+	for (int fd = 0; fd < 1024; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)keeper, fd);
+		n = readlink(path, link, sizeof(link) - 1);
+		link[MAX(n, 0)] = '\0';
+		if (strstr(link, "/memfd:shmbroker-registry"))
+			return open(path, O_RDWR | O_CLOEXEC);
+	}
+	return -1;
+}
+
+const char *test_program(const char *name)
+{
+	static char path[512];
+	const char *top = getenv("top_builddir");
+
+	ck_assert_msg(top != NULL, "the environment must say in top_builddir where the project was built");
+	snprintf(path, sizeof(path), "%s/tests/%s", top, name);
+	ck_assert_msg(access(path, X_OK) == 0, "%s: %s", path, strerror(errno));
+	return path;
+}

@@ -65,8 +65,15 @@ void survivor_expect_kept(const struct survivor *s, unsigned n_segments, unsigne
 /* --- clients that speak bytes ------------------------------------------------------------------------------------- */
 
 struct raw;
+struct wire_stats;
 
 /* Takes RESUMED, which says that all is as it was; fails when anything else comes first. */
 void raw_expect_resumed(struct raw *r);
 /* Says the last request again, as one does after RESUMED when it was not answered. */
 void raw_repeat(struct raw *r);
+struct wire_stats raw_stats(struct raw *r);
+
+/* The registry that the keeper has, open for reading and writing. */
+int survivor_open_registry(const struct survivor *s);
+/* The file @name among those that were built for tests: lives until the next call. */
+const char *test_program(const char *name);

@@ -1,7 +1,9 @@
 # What survives the broker: it is killed, stopped, replaced and upgraded under clients that go on.
 survival_tests = \
+	tests/survival/test-keeper \
 	tests/survival/test-sessions \
-	tests/survival/test-state
+	tests/survival/test-state \
+	tests/survival/test-upgrade
 
 test_programs += $(survival_tests)
 
