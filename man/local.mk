@@ -1,5 +1,6 @@
 # Pages are written for scdoc, and shipped built. A page's date is that of its last change.
 man_pages = \
+	man/shmbroker-keeper.8 \
 	man/shmbroker.3 \
 	man/shmbrokerctl.1 \
 	man/shmbrokerd.8 \

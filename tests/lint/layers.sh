@@ -19,9 +19,10 @@ libraries()
 clean 'common includes nothing of others' "$(strays common 'common')"
 clean 'proto includes common only' "$(strays proto 'common|proto')"
 clean 'daemon includes common and proto only' "$(strays daemon 'common|proto|daemon')"
+clean 'daemon/keeper includes common and proto only' "$(strays daemon/keeper 'common|proto|daemon/keeper')"
 clean 'client includes common and proto only' "$(strays client 'common|proto|client')"
 clean 'client/ctl includes common, proto and client only' "$(strays client/ctl 'common|proto|client|client/ctl')"
-for folder in common proto client; do
+for folder in common proto daemon/keeper client; do
 	clean "$folder needs libc only" "$(libraries $folder)"
 done
 clean 'common/scm.c has the only sendmsg() and recvmsg()' \

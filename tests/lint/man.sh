@@ -3,6 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 : "${SHMBROKERD:=$top_builddir/shmbrokerd}" "${SHMBROKERCTL:=$top_builddir/shmbrokerctl}"
+: "${SHMBROKER_KEEPER:=$top_builddir/shmbroker-keeper}"
 verbs=$("$SHMBROKERCTL" --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p')
 
 # unknown PAGE WORD...: those that the page does not have in bold, or in its table
@@ -32,9 +33,10 @@ figures_of_ctl()
 	"$SHMBROKERCTL" stats --help | sed -n '/^Figures:/,/^$/s/^  \([A-Z-]*\) .*/\1/p'
 }
 
-options_of_daemon()
+# options_of PROGRAM
+options_of()
 {
-	"$SHMBROKERD" --help | sed -n 's/^  \(--[a-z-]*\).*/\1/p'
+	"$1" --help | sed -n 's/^  \(--[a-z-]*\).*/\1/p'
 }
 
 # "KEY DEFAULT CEILING" of each limit in the source
@@ -68,7 +70,9 @@ limits_of_page()
 	clean 'every option of shmbrokerctl is described' "$(unknown shmbrokerctl.1.scd $(options_of_ctl))"
 	clean 'every column is described' "$(unknown shmbrokerctl.1.scd $(columns_of_ctl))"
 	clean 'every figure is described' "$(unknown shmbrokerctl.1.scd $(figures_of_ctl))"
-	clean 'every option of shmbrokerd is described' "$(unknown shmbrokerd.8.scd $(options_of_daemon))"
+	clean 'every option of shmbrokerd is described' "$(unknown shmbrokerd.8.scd $(options_of "$SHMBROKERD"))"
+	clean 'every option of shmbroker-keeper is described' \
+		"$(unknown shmbroker-keeper.8.scd $(options_of "$SHMBROKER_KEEPER"))"
 }
 limits_of_source >"${limits=$(mktemp)}"
 clean 'limits are those of the source' "$(limits_of_page | diff "$limits" -)"
