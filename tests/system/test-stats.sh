@@ -13,9 +13,11 @@ start_keeper()
 	while [ ! -S "$dir/keeper.sock" ] && kill -0 "$keeper" 2>/dev/null; do :; done
 }
 
+# It listens before it has taken everything over, and answers after that.
 start_kept()
 {
 	start_daemon --keeper "$dir/keeper.sock"
+	ctl stats >/dev/null 2>&1
 }
 
 # A fault that the state may be the cause of.
