@@ -43,6 +43,8 @@ static void broker_on_stop(uv_signal_t *signal, int signum)
 {
 	struct broker *b = signal->data;
 
+	if (b->stopping)
+		return;
 	/* From a terminal, or where nobody keeps anything, it is for good. */
 	b->leaving = signum == SIGTERM && b->keeping.path;
 	log_info("stopping on signal %d%s", signum, b->leaving ? ", what there is stays with the keeper" : "");
