@@ -7,15 +7,37 @@
 #include "daemon/broker.h"
 #include "daemon/hold.h"
 
-/* A client's cookies count up, and what queues in a socket stays in order: so what came is all from the first on. */
-bool resume_note(struct session *s, uint64_t cookie, bool repeat)
+static bool resume_note_repeat(struct resume_rounds *rounds, uint64_t cookie)
 {
-	if (repeat)
-		return s->first_seen == 0 || cookie < s->first_seen || cookie > s->last_seen;
-	if (s->first_seen == 0)
-		s->first_seen = cookie;
-	s->last_seen = MAX(s->last_seen, cookie);
-	return true;
+	bool again;
+
+	if (cookie < rounds->last && rounds->n++ > 0)
+		rounds->up_to = MAX(rounds->up_to, rounds->last);
+	again = cookie <= rounds->up_to || (rounds->from <= cookie && cookie <= rounds->to);
+	if (rounds->n == 0) {
+		rounds->from = rounds->from == 0 ? cookie : rounds->from;
+		rounds->to = cookie;
+	}
+	rounds->last = cookie;
+	return !again;
+}
+
+/* A client's cookies count up, and what queues in a socket stays in order: so what came is all from the first on. */
+bool resume_note(struct session *s, const struct wire_header *h)
+{
+	uint64_t cookie = h->cookie;
+
+	if (!(h->flags & WIRE_FLAG_REPEAT)) {
+		if (s->first_seen == 0)
+			s->first_seen = cookie;
+		s->last_seen = MAX(s->last_seen, cookie);
+		return true;
+	}
+	/* Done again, these change nothing, and several may have one cookie. */
+	if (h->flags & WIRE_FLAG_ONE_WAY)
+		return true;
+	return resume_note_repeat(&s->rounds, cookie) &&
+	       (s->first_seen == 0 || cookie < s->first_seen || cookie > s->last_seen);
 }
 
 /* --- grants ------------------------------------------------------------------------------------------ */

@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/quota.h"
 #include "daemon/registry.h"
+#include "daemon/resume.h"
 
 struct broker;
 struct hold;
@@ -25,8 +26,6 @@ struct wait;
 
 enum session_state { SESSION_LIVE = 1, SESSION_ENDING = 2 };
 
-/* What was granted under which request, for requests that are repeated: resume.h. */
-struct repeats;
 struct detached;
 
 struct session {
@@ -51,6 +50,7 @@ struct session {
 	uint32_t removal_slot;		/* of a REMOVE that is not answered yet */
 	bool restored;			/* it began under a process before this one */
 	uint64_t first_seen, last_seen; /* cookies of requests that this process received; 0: none */
+	struct resume_rounds rounds;
 	struct repeats *repeats;
 	struct detached *detached;		     /* its connection was lost with an earlier process; or NULL */
 	struct session *fork_parent, *fork_children; /* NULL when the other has ended */
