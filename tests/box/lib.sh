@@ -122,7 +122,8 @@ done_checking()
 # shellcheck disable=SC2034 # for those that source this
 broker=shmbrokerd.service keeper=shmbroker-keeper.service
 
-# The service manager and the tool; another script may make them a user's.
+# The service manager and the tool; another script may make all this a user's.
+manager=system
 sc()
 {
 	systemctl "$@"
@@ -148,7 +149,7 @@ state()
 # drop_in UNIT LINE...: settings of a unit that are lost with the box
 drop_in()
 {
-	drop_in_dir=/etc/systemd/system/$1.d
+	drop_in_dir=/etc/systemd/$manager/$1.d
 	shift
 	mkdir -p "$drop_in_dir"
 	printf '%s\n' "$@" >"$drop_in_dir/test.conf"
@@ -167,8 +168,23 @@ no_complaints()
 	ok "$no_complaints_of" $?
 }
 
-# A user's processes, whether they may be looked into or not.
-processes_of()
+# complains NAME TEXT IDENTIFIER...: passes if they said so, since then
+complains()
 {
-	grep -lsx "Uid:.*[[:space:]]$(id -u "$1")[[:space:]].*" /proc/[0-9]*/status
+	complains_of=$1
+	complains_text=$2
+	shift 2
+	journalctl --sync
+	# shellcheck disable=SC2046 # words
+	journalctl -q -p warning --cursor-file "$dir/cursor" $(printf ' -t %s' "$@") >"$dir/out"
+	grep -qF -e "$complains_text" "$dir/out"
+	ok "$complains_of" $?
+}
+
+# nothing_is_left NAME SLICE: passes if no unit and no process is, once the slice is stopped
+nothing_is_left()
+{
+	run "$1" 0 sc stop "$2"
+	is "$1: no unit is left" '' "$(sc list-units --plain --no-legend 'shmbroker*')"
+	is "$1: no process is left" '' "$(grep -lsx 'shmbrokerd\|shmbroker-keepe' /proc/[0-9]*/comm)"
 }

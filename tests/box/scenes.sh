@@ -32,10 +32,14 @@ load_answers()
 
 load_check()
 {
-	echo check >&3
+	echo stop >&3
 	load_answers "$1: no call failed, and all is there" ok
+	eventually fds_are_kept
+	ok "$1: the keeper has what belongs to it, and nothing else" $?
+	echo go >&3
+	load_answers "$1: it goes on" ok
 	echo pause >&3
-	read -r answer <&4 && echo "# $1: the longest ${answer} us"
+	read -r answer <&4 && echo "# $1: longest $answer us"
 }
 
 load_end()
@@ -53,9 +57,36 @@ fds_of()
 	find "/proc/$(pid_of "$1")/fd" -type l | wc -l
 }
 
+# figure NAME: of the broker
+figure()
+{
+	ctl stats --json | sed -n "s/^.*\"$1\": *\"\{0,1\}\([a-z0-9]*\).*/\1/p"
+}
+
+# A memory file for each segment, a socket and a process for each session, of which that of the question is over.
+fds_are_kept()
+{
+	expected_fds=$((n_keeper_fds + $(figure segments) + 2 * $(figure sessions) - 2))
+	found_fds=$(fds_of "$keeper")
+	echo "expected descriptors: $expected_fds, found: $found_fds"
+	[ "$found_fds" = "$expected_fds" ]
+}
+
+# As many as in the beginning.
+no_fd_is_left()
+{
+	found_fds="$(fds_of "$broker") $(fds_of "$keeper")"
+	echo "expected descriptors: $n_broker_fds $n_keeper_fds, found: $found_fds"
+	[ "$found_fds" = "$n_broker_fds $n_keeper_fds" ]
+}
+
 datum=some-words
 prepare()
 {
+	run 'the first client starts it' 0 ctl list
+	becomes 'and leaves nothing' 1 figure sessions
+	n_broker_fds=$(fds_of "$broker")
+	n_keeper_fds=$(fds_of "$keeper")
 	run 'a segment is made' 0 ctl create pub/held 64K
 	printf %s $datum | ctl put pub/datum
 	mkfifo "$dir/hold"
@@ -83,6 +114,8 @@ finish()
 	becomes 'the program has ended' 0 holders
 	is 'what it held was the segment' held "$(ctl get pub/held | head -n 1)"
 	run 'segments go' 0 ctl remove pub/held pub/datum
+	eventually no_fd_is_left
+	ok 'no descriptor is left' $?
 }
 
 # --- what happens -----------------------------------------------------------------------------------------------------
@@ -128,7 +161,7 @@ kill_main()
 kill_keeper()
 {
 	before_keeper=$(pid_of "$keeper")
-	kill_main KILL "$keeper" && eventually other_keeper && eventually prints all ctl stats --noheadings --raw --output KEPT
+	kill_main KILL "$keeper" && eventually other_keeper && eventually prints all figure kept
 }
 
 other_keeper()
@@ -148,5 +181,6 @@ everything()
 	returns 'SIGABRT' kill_main ABRT "$broker"
 	returns 'SIGSTOP, until the watchdog sees it' kill_main STOP "$broker"
 	lives 'SIGKILL of the keeper' kill_keeper
+	complains 'SIGKILL of the keeper: the journal has it' 'no keeper' shmbrokerd
 	returns 'SIGKILL after that' kill_main KILL "$broker"
 }

@@ -62,9 +62,7 @@ test_reload()
 	run 'reload without a configuration' 0 sc reload $broker
 	run 'the limits have gone' 0 ctl create pub/two 4K
 	is 'the process is the same' "$pid" "$(pid_of $broker)"
-	journalctl --sync
-	run 'the error is in the journal' 0 journalctl -q -p warning --cursor-file "$dir/cursor" -t shmbrokerd
-	says 'with its place' "$config:1"
+	complains 'the error is in the journal, with its place' "$config:1" shmbrokerd
 	run 'segments go' 0 ctl remove pub/one pub/two
 }
 
@@ -125,9 +123,7 @@ test_giving_up()
 
 test_end()
 {
-	run 'the end of everything' 0 sc stop shmbroker.slice
-	is 'no unit is left' '' "$(sc list-units --plain --no-legend 'shmbroker*')"
-	is 'no process is left' '' "$(processes_of shmbroker)"
+	nothing_is_left 'the end of everything' shmbroker.slice
 	is 'no socket is left' '' "$(ls /run/shmbroker)"
 	run 'disable' 0 sc disable shmbrokerd.socket
 	says 'takes back what enable did' 'Removed "/etc/systemd/system/sockets.target.wants/shmbrokerd.socket"'

@@ -13,10 +13,9 @@ as_client()
 drop_in "$broker" '[Service]' WatchdogSec=1s
 run 'enabling' 0 sc enable --now shmbrokerd.socket
 prepare
-load_start --clients 60
+load_start --clients 40
 everything
 load_end
 finish
-run 'the end of everything' 0 sc stop shmbroker.slice
-is 'no process is left' '' "$(processes_of shmbroker)"
+nothing_is_left 'the end of everything' shmbroker.slice
 done_checking
