@@ -1,5 +1,6 @@
 # The service under a real systemd. All tests use one installation.
 box_scripts = \
+	tests/box/test-journal.sh \
 	tests/box/test-sandbox.sh \
 	tests/box/test-service.sh
 

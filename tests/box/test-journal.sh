@@ -75,7 +75,7 @@ test_journal_that_hangs()
 	is 'the service reads its configuration on' 200 "$i"
 	run 'and answers' 0 ctl list
 	run 'the journal goes on' 0 kill -CONT "$journald"
-	is 'and has the first of it' 'configuration read again' "$(of MESSAGE)"
+	is 'and has been told' 'configuration read again' "$(of MESSAGE)"
 }
 
 # The loop tells that it lives; one that hangs does not.
