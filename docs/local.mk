@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	docs/decisions/006-unpublished-and-persistent.md \
 	docs/decisions/007-which-process.md \
 	docs/decisions/008-releases-through-memory.md \
+	docs/decisions/009-keeper.md \
 	docs/decisions/010-registry-import-and-repeats.md \
 	docs/limits.md \
 	docs/performance.md \

@@ -11,8 +11,9 @@
  *
  * A deposit counts from the moment at which it is in the socket's queue: the keeper's end outlives the broker, and what
  * is queued there is read before the end of file. So the broker never waits for the keeper but where the queue is full.
- * For that it gives its socket a send buffer (SO_SNDBUF) as large as the system lets it. When the keeper was busy it
- * looks again after half a millisecond, and an answer may take that long.
+ * The keeper may look only each half of a millisecond, so the broker doubles its socket's send buffer (SO_SNDBUF 212992:
+ * some 550 small messages). Not more, and at most two unread messages full of descriptors: what is on the way counts
+ * against every program of the same user, and one with RLIMIT_NOFILE 1024 could send none any more.
  *
  * One broker owns what is kept. It is the one whose HELLO was answered by WELCOME, until its connection ends, and then
  * all that it had said is done before another's HELLO is answered. Peers of another user than the keeper's own and root

@@ -123,8 +123,10 @@ static int keeper_hello(struct keeper *keeper, struct link *link, bool end_with_
 
 static int keeper_do(struct keeper *keeper, struct link *link, const struct keep_message *m)
 {
-	/* After what is answered somebody waits, and will have more to say. */
-	keeper->is_fed = m->op == KEEP_DEPOSIT || m->op == KEEP_DROP;
+	if (m->op == KEEP_DEPOSIT || m->op == KEEP_DROP)
+		keeper->is_fed = true;
+	else
+		keeper->is_asked = true;
 	switch ((enum keep_op)m->op) {
 	case KEEP_DEPOSIT:
 		return keeper_deposit(keeper, link, m);
@@ -191,7 +193,7 @@ static void keeper_read(struct keeper *keeper, struct link *link, unsigned n_max
 	for (unsigned n = 0; n < n_max && r == 0 && link->sock >= 0 && !keeper->is_over; n++)
 		r = keeper_hear_next(keeper, link);
 	if (r == 0)
-		keeper->is_fed = false; /* there is more */
+		keeper->is_asked = true; /* there is more */
 	if (r == 0 || r == LINK_E_NOTHING)
 		return;
 	if (r == LINK_E_WRONG)
@@ -307,13 +309,13 @@ int keeper_round(struct keeper *keeper, bool wait, const sigset_t *waiting)
 		return errno == EINTR ? 0 : -errno;
 	/* Nobody has connected meanwhile. */
 	keeper->is_over = r == 0 && is_last;
-	keeper->is_short = keeper->is_fed = false;
+	keeper->is_short = keeper->is_fed = keeper->is_asked = false;
 	for (unsigned i = 0; i < n; i++)
 		keeper_serve_link(keeper, keeper->links[i], p[i + 1].revents != 0);
 	keeper_sweep(keeper);
 	if (p[0].revents != 0)
 		keeper_accept(keeper);
-	if (keeper->is_fed && wait)
+	if (keeper->is_fed && !keeper->is_asked && wait)
 		keeper_nap(keeper);
 	return 0;
 }

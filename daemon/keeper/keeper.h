@@ -28,7 +28,8 @@ struct keeper {
 	uint32_t epoch;	   /* of the latest owner */
 	bool end_with_it;  /* its word */
 	bool is_short;	   /* of descriptors or memory of the kernel's: to be tried again without an event */
-	bool is_fed;	   /* by what is not answered, in this round */
+	bool is_fed;	   /* in this round, by what nobody waits for */
+	bool is_asked;	   /* in this round, by somebody who waits or has more to say */
 	uint64_t fed_usec; /* when it was last; CLOCK_MONOTONIC */
 	bool is_over;	   /* told to end, or not needed any more */
 	struct scm_message message;
