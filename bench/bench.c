@@ -28,6 +28,7 @@
 #include "bench/load.h"
 #include "bench/memory.h"
 #include "bench/minserver.h"
+#include "bench/survive.h"
 
 #define JOBS_MAX 24u
 
@@ -77,7 +78,8 @@ int bench_report(struct bench *b, const char *group, const char *name, enum plac
 
 int bench_pin(struct bench *b, enum place place)
 {
-	const pid_t servers[] = {b->daemon.pid, b->minimal.pid, b->pair.pid};
+	const pid_t servers[] = {b->kept.daemon.pid, b->kept.keeper.pid, b->unkept.pid, b->minimal.pid,
+				 b->pair.pid};
 	int r;
 
 	r = place_pin(0, place_driver_cpu());
@@ -104,7 +106,7 @@ struct job_group {
 	unsigned n_jobs;
 	unsigned n_rounds;
 	unsigned n_items;
-	/* Which jobs the others are compared with. */
+	/* Which jobs the others are compared with; of RATIO_UNKEPT it is the next one. */
 	unsigned bases[RATIO_N];
 };
 
@@ -117,8 +119,12 @@ static const struct job open_jobs[] = {
 	{"minimal server, read-only", minimal_open_read, 1},
 	{"minimal server, one-shot program", minimal_one_shot, 1},
 	{"broker, read-write", broker_open_write, 1},
+	{"without keeper, read-write", unkept_open_write, 1, .unkept = true},
 	{"broker, read-only", broker_open_read, 1},
 	{"broker, one-shot program", broker_one_shot, 1},
+	{"without keeper, one-shot program", unkept_one_shot, 1, .unkept = true},
+	{"broker, connect and disconnect", broker_connect_disconnect, 1, .apart = true},
+	{"without keeper, connect and disconnect", unkept_connect_disconnect, 1, .unkept = true, .apart = true},
 	{"broker, read-write, batch of 16", broker_open_many_write, 16},
 	{"broker, read-write, batch of 64", broker_open_many_write, 64},
 	{"broker, read-write, batch of 253", broker_open_many_write, 253},
@@ -132,25 +138,43 @@ static const struct job create_jobs[] = {
 	{"System V shm, create and remove", kernel_sysv_create, 1},
 	{"minimal server, create and remove", minimal_create, 1},
 	{"broker, create and remove", broker_create_remove, 1},
+	{"without keeper, create and remove", unkept_create_remove, 1, .unkept = true},
 	{"broker, create and close (lifetime used)", broker_create_close, 1},
+	{"without keeper, create and close", unkept_create_close, 1, .unkept = true},
 	{"broker, create and remove, batch of 16", broker_create_remove_many, 16},
 	{"broker, create and remove, batch of 64", broker_create_remove_many, 64},
+	{"without keeper, batch of 64", unkept_create_remove_many, 64, .unkept = true},
 	{"broker, create and remove, batch of 253", broker_create_remove_many, 253},
 };
 
 static const struct job_group open_group = {
-	"open",	   "open, map, touch, unmap, close; us for one segment of 4 KiB",
-	open_jobs, ARRAY_SIZE(open_jobs),
-	40,	   400,
-	{0, 4, 7},
+	.name = "open",
+	.heading = "open, map, touch, unmap, close; us for one segment of 4 KiB",
+	.jobs = open_jobs,
+	.n_jobs = ARRAY_SIZE(open_jobs),
+	.n_rounds = 40,
+	.n_items = 400,
+	.bases = {[RATIO_POSIX] = 0, [RATIO_MINIMAL] = 4, [RATIO_WRITE] = 7},
 };
 
 static const struct job_group create_group = {
-	"create",    "create, map, touch, unmap, close, remove; us for one segment of 4 KiB",
-	create_jobs, ARRAY_SIZE(create_jobs),
-	40,	     300,
-	{0, 2, 3},
+	.name = "create",
+	.heading = "create, map, touch, unmap, close, remove; us for one segment of 4 KiB",
+	.jobs = create_jobs,
+	.n_jobs = ARRAY_SIZE(create_jobs),
+	.n_rounds = 40,
+	.n_items = 300,
+	.bases = {[RATIO_POSIX] = 0, [RATIO_MINIMAL] = 2, [RATIO_WRITE] = 3},
 };
+
+static void compare_job(const struct job_group *g, unsigned i, const struct series *series, double ratios[RATIO_N])
+{
+	for (unsigned k = 0; k < RATIO_N && !g->jobs[i].apart; k++)
+		if (k != RATIO_UNKEPT)
+			ratios[k] = series_ratio(&series[i], &series[g->bases[k]]);
+	if (i + 1 < g->n_jobs && g->jobs[i + 1].unkept)
+		ratios[RATIO_UNKEPT] = series_ratio(&series[i], &series[i + 1]);
+}
 
 static int report_jobs(struct bench *b, const struct job_group *g, enum place place, const struct series *series)
 {
@@ -168,8 +192,7 @@ static int report_jobs(struct bench *b, const struct job_group *g, enum place pl
 		f.p99 = series_quantile(s, 0.99);
 		f.worst = series_quantile(s, 1);
 		f.quiet = series_quiet(s);
-		for (unsigned k = 0; k < RATIO_N; k++)
-			f.ratios[k] = series_ratio(s, &series[g->bases[k]]);
+		compare_job(g, i, series, f.ratios);
 		r = report_add(b->report, &f);
 	}
 
@@ -222,8 +245,8 @@ static const struct {
 	const char *name;
 	int (*run)(struct bench *b);
 } groups[] = {
-	{"open", run_open},    {"create", run_create}, {"load", load_run},
-	{"reclaim", kill_run}, {"delay", delay_run},   {"memory", memory_run},
+	{"open", run_open},    {"create", run_create},	 {"load", load_run},	 {"reclaim", kill_run},
+	{"delay", delay_run}, {"survive", survive_run}, {"memory", memory_run},
 };
 
 static int start_minimal(struct bench *b)
@@ -233,6 +256,43 @@ static int start_minimal(struct bench *b)
 
 	r = unixsock_listen(b->minimal_path, SOCK_SEQPACKET, 0600, SOMAXCONN, &fd);
 	return r < 0 ? r : server_start(&b->minimal, minserver_run, fd);
+}
+
+static int start_unkept(struct bench *b)
+{
+	const struct daemon_options options = {
+		.program = b->daemon_program, .dir = b->dir, .socket_path = b->unkept_path};
+
+	return server_start_daemon(&b->unkept, &options);
+}
+
+static int start_servers(struct bench *b)
+{
+	int r;
+
+	r = kept_start(b, "broker", &b->kept);
+	if (r == 0)
+		r = start_unkept(b);
+	if (r < 0)
+		return bench_fail(b->daemon_program, r);
+	r = start_minimal(b);
+	return r < 0 ? bench_fail("minimal server", r) : 0;
+}
+
+static int start_clients(struct bench *b)
+{
+	int r;
+
+	r = kernel_new(b, &b->kernel);
+	if (r < 0)
+		return bench_fail("the kernel's shared memory", r);
+	r = minimal_new(b, &b->client);
+	if (r < 0)
+		return bench_fail("minimal server", r);
+	r = broker_new(b->kept.path, &b->broker);
+	if (r == 0)
+		r = broker_new(b->unkept_path, &b->unkept_broker);
+	return r < 0 ? bench_fail("broker", r) : 0;
 }
 
 static int start(struct bench *b)
@@ -245,41 +305,28 @@ static int start(struct bench *b)
 		b->dir[0] = '\0';
 		return bench_fail("temporary directory", -errno);
 	}
-	(void)snprintf(b->broker_path, sizeof(b->broker_path), "%s/broker.sock", b->dir);
+	(void)snprintf(b->unkept_path, sizeof(b->unkept_path), "%s/unkept.sock", b->dir);
 	(void)snprintf(b->minimal_path, sizeof(b->minimal_path), "%s/minimal.sock", b->dir);
 
-	r = server_start_daemon(&b->daemon, b->daemon_path, b->dir, b->broker_path);
-	if (r < 0)
-		return bench_fail(b->daemon_path, r);
-	r = start_minimal(b);
-	if (r < 0)
-		return bench_fail("minimal server", r);
-	r = kernel_new(b, &b->kernel);
-	if (r < 0)
-		return bench_fail("the kernel's shared memory", r);
-	r = minimal_new(b, &b->client);
-	if (r < 0)
-		return bench_fail("minimal server", r);
-	r = broker_new(b, &b->broker);
-	if (r < 0)
-		return bench_fail("broker", r);
-
-	return 0;
+	r = start_servers(b);
+	return r < 0 ? r : start_clients(b);
 }
 
 static void stop(struct bench *b)
 {
+	b->unkept_broker = broker_free(b->unkept_broker);
 	b->broker = broker_free(b->broker);
 	b->client = minimal_free(b->client);
 	b->kernel = kernel_free(b->kernel);
 	server_stop(&b->pair);
 	server_stop(&b->minimal);
-	server_stop(&b->daemon);
+	server_stop(&b->unkept);
+	kept_stop(&b->kept);
 
 	if (!b->dir[0])
 		return;
 	(void)unlink(b->minimal_path);
-	(void)unlink(b->broker_path);
+	(void)unlink(b->unkept_path);
 	(void)rmdir(b->dir);
 }
 
@@ -303,6 +350,17 @@ static int run_groups(struct bench *b)
 	return r;
 }
 
+/* What a service manager gives to a broker: the hard limit. Whoever holds segments needs as many descriptors. */
+static void raise_nofile(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void print_machine(void)
 {
 	struct utsname u;
@@ -324,6 +382,7 @@ static int run(struct bench *b, const char *json_path)
 		return r;
 
 	(void)setpriority(PRIO_PROCESS, 0, NICE);
+	raise_nofile();
 	print_machine();
 	r = start(b);
 	if (r == 0)
@@ -342,9 +401,10 @@ static int run(struct bench *b, const char *json_path)
 static const char help[] = "shmbroker-bench [OPTION...]\n"
 			   "Measures a private broker beside the kernel's own shared memory and a minimal server.\n\n"
 			   "  --quick          fewer rounds: under 40 seconds instead of some three minutes\n"
-			   "  --only NAME      one group alone: open, create, load, reclaim, delay, memory\n"
+			   "  --only NAME      one group alone: open, create, load, reclaim, delay, survive, memory\n"
 			   "  --json FILE      the figures as JSON as well\n"
 			   "  --daemon PATH    the broker to measure (default: shmbrokerd from $PATH)\n"
+			   "  --keeper PATH    its keeper (default: shmbroker-keeper from $PATH)\n"
 			   "  --help           this text\n";
 
 int main(int argc, char **argv)
@@ -352,10 +412,16 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"quick", no_argument, NULL, 'q'},	{"only", required_argument, NULL, 'o'},
 		{"json", required_argument, NULL, 'j'}, {"daemon", required_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'},	{0},
+		{"keeper", required_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'}, {0},
 	};
 	struct bench b = {
-		.daemon_path = "shmbrokerd", .daemon = SERVER_NONE, .minimal = SERVER_NONE, .pair = SERVER_NONE};
+		.daemon_program = "shmbrokerd",
+		.keeper_program = "shmbroker-keeper",
+		.kept = KEPT_NONE,
+		.unkept = SERVER_NONE,
+		.minimal = SERVER_NONE,
+		.pair = SERVER_NONE,
+	};
 	const char *json_path = NULL;
 	int c;
 
@@ -371,7 +437,10 @@ int main(int argc, char **argv)
 			json_path = optarg;
 			break;
 		case 'd':
-			b.daemon_path = optarg;
+			b.daemon_program = optarg;
+			break;
+		case 'k':
+			b.keeper_program = optarg;
 			break;
 		case 'h':
 			(void)fputs(help, stdout);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "bench/kept.h"
 #include "bench/measure.h"
 #include "bench/report.h"
 #include "bench/server.h"
@@ -17,16 +18,19 @@
 struct bench {
 	bool quick;
 	const char *only; /* the one group wanted, or NULL */
-	const char *daemon_path;
+	const char *daemon_program;
+	const char *keeper_program;
 	char dir[64];
-	char broker_path[96]; /* sockets */
+	char unkept_path[96]; /* sockets */
 	char minimal_path[96];
-	struct server daemon;
+	struct kept kept;	/* the broker that all is about, */
+	struct server unkept;	/* and one without a keeper */
 	struct server minimal;
 	struct server pair;
 	struct kernel *kernel;
 	struct minimal *client;
-	struct broker *broker;
+	struct broker *broker;	/* clients of these two */
+	struct broker *unkept_broker;
 	struct report *report;
 };
 

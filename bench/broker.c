@@ -15,6 +15,7 @@
 #include "bench/broker.h"
 
 struct broker {
+	const char *path;
 	struct shmb_conn *owner; /* made the old segments, and holds them */
 	struct shmb_conn *conn;
 	char old_names[BROKER_ITEMS_MAX][sizeof(BROKER_PREFIX) + 8];
@@ -24,11 +25,11 @@ struct broker {
 	struct shmb_segment *old[BROKER_ITEMS_MAX];
 };
 
-int broker_connect(const struct bench *b, struct shmb_conn **ret_conn)
+int broker_connect(const char *path, struct shmb_conn **ret_conn)
 {
 	struct shmb_connect_options options = SHMB_CONNECT_OPTIONS_INIT;
 
-	options.socket_path = b->broker_path;
+	options.socket_path = path;
 	return shmb_connect(&options, ret_conn, NULL);
 }
 
@@ -88,7 +89,7 @@ static int make_old(struct broker *br)
 	return r;
 }
 
-int broker_new(const struct bench *b, struct broker **ret)
+int broker_new(const char *path, struct broker **ret)
 {
 	struct broker *br;
 	int r;
@@ -96,15 +97,16 @@ int broker_new(const struct bench *b, struct broker **ret)
 	br = calloc(1, sizeof(*br));
 	if (!br)
 		return -ENOMEM;
+	br->path = path;
 	for (unsigned i = 0; i < BROKER_ITEMS_MAX; i++) {
 		(void)snprintf(br->old_names[i], sizeof(br->old_names[i]), "%sold-%u", BROKER_PREFIX, i);
 		(void)snprintf(br->new_names[i], sizeof(br->new_names[i]), "%snew-%u", BROKER_PREFIX, i);
 		br->removed[i] = br->new_names[i];
 	}
 
-	r = broker_connect(b, &br->owner);
+	r = broker_connect(path, &br->owner);
 	if (r == 0)
-		r = broker_connect(b, &br->conn);
+		r = broker_connect(path, &br->conn);
 	if (r == 0)
 		r = make_old(br);
 	if (r < 0) {
@@ -175,18 +177,41 @@ int broker_open_many_read(struct bench *b, unsigned n_items)
 	return open_touch_many(b->broker, n_items, false);
 }
 
-int broker_one_shot(struct bench *b, _unused_ unsigned n_items)
+static int one_shot(struct broker *br)
 {
 	struct shmb_conn *conn;
 	int r;
 
-	r = broker_connect(b, &conn);
+	r = broker_connect(br->path, &conn);
 	if (r < 0)
 		return r;
 
-	r = open_touch(conn, b->broker->old_names[0], true);
+	r = open_touch(conn, br->old_names[0], true);
 	shmb_disconnect(conn);
 	return r;
+}
+
+int broker_one_shot(struct bench *b, _unused_ unsigned n_items)
+{
+	return one_shot(b->broker);
+}
+
+static int connect_disconnect(struct broker *br)
+{
+	struct shmb_conn *conn;
+	int r;
+
+	r = broker_connect(br->path, &conn);
+	if (r < 0)
+		return r;
+
+	shmb_disconnect(conn);
+	return 0;
+}
+
+int broker_connect_disconnect(struct bench *b, _unused_ unsigned n_items)
+{
+	return connect_disconnect(b->broker);
 }
 
 static int create_touch(struct broker *br, uint32_t lifetime)
@@ -205,13 +230,17 @@ static int create_touch(struct broker *br, uint32_t lifetime)
 	return r;
 }
 
-int broker_create_remove(struct bench *b, _unused_ unsigned n_items)
+static int create_remove(struct broker *br)
 {
-	struct broker *br = b->broker;
 	int r;
 
 	r = create_touch(br, SHMB_LIFETIME_PERSISTENT);
 	return r < 0 ? r : shmb_remove(br->conn, br->new_names[0], NULL, NULL);
+}
+
+int broker_create_remove(struct bench *b, _unused_ unsigned n_items)
+{
+	return create_remove(b->broker);
 }
 
 int broker_create_close(struct bench *b, _unused_ unsigned n_items)
@@ -219,10 +248,9 @@ int broker_create_close(struct bench *b, _unused_ unsigned n_items)
 	return create_touch(b->broker, SHMB_LIFETIME_USED);
 }
 
-int broker_create_remove_many(struct bench *b, unsigned n_items)
+static int create_remove_many(struct broker *br, unsigned n_items)
 {
 	struct shmb_create_options options = SHMB_CREATE_OPTIONS_INIT;
-	struct broker *br = b->broker;
 	int results[BROKER_ITEMS_MAX];
 	int r;
 
@@ -239,4 +267,41 @@ int broker_create_remove_many(struct bench *b, unsigned n_items)
 	for (unsigned i = 0; r == 0 && i < n_items; i++)
 		r = results[i];
 	return r;
+}
+
+int broker_create_remove_many(struct bench *b, unsigned n_items)
+{
+	return create_remove_many(b->broker, n_items);
+}
+
+/* --- without a keeper --------------------------------------------------------------------------------------------- */
+
+int unkept_open_write(struct bench *b, _unused_ unsigned n_items)
+{
+	return open_touch(b->unkept_broker->conn, b->unkept_broker->old_names[0], true);
+}
+
+int unkept_one_shot(struct bench *b, _unused_ unsigned n_items)
+{
+	return one_shot(b->unkept_broker);
+}
+
+int unkept_connect_disconnect(struct bench *b, _unused_ unsigned n_items)
+{
+	return connect_disconnect(b->unkept_broker);
+}
+
+int unkept_create_remove(struct bench *b, _unused_ unsigned n_items)
+{
+	return create_remove(b->unkept_broker);
+}
+
+int unkept_create_close(struct bench *b, _unused_ unsigned n_items)
+{
+	return create_touch(b->unkept_broker, SHMB_LIFETIME_USED);
+}
+
+int unkept_create_remove_many(struct bench *b, unsigned n_items)
+{
+	return create_remove_many(b->unkept_broker, n_items);
 }

@@ -227,7 +227,7 @@ int delay_run(struct bench *b)
 	int r;
 
 	report_heading("delay", "us that a client waits for its opens meanwhile; the worst one counts");
-	r = broker_connect(b, &s.conn);
+	r = broker_connect(b->kept.path, &s.conn);
 	if (r < 0)
 		return bench_fail("delay", r);
 

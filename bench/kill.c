@@ -112,7 +112,7 @@ int kill_run(struct bench *b)
 
 	report_heading("reclaim",
 		       "us from SIGKILL of the only holder until another client sees that the name has gone");
-	r = broker_connect(b, &conn);
+	r = broker_connect(b->kept.path, &conn);
 	if (r < 0)
 		return bench_fail("reclaim", r);
 

@@ -318,12 +318,12 @@ static int run_shape(struct bench *b, const struct shape *shape, enum place plac
 	int r;
 
 	minimal.server = &b->minimal;
-	broker.server = &b->daemon;
+	broker.server = &b->kept.daemon;
 	broker.broker = true;
 
 	r = load_init(&minimal, b->minimal_path);
 	if (r == 0)
-		r = load_init(&broker, b->broker_path);
+		r = load_init(&broker, b->kept.path);
 	for (unsigned round = 0; r == 0 && round < n_rounds; round++) {
 		r = run_slice(&minimal, usec);
 		if (r == 0)

@@ -46,18 +46,25 @@ const char *place_name(enum place place)
 	return place == PLACE_SAME ? "same CPU" : "one CPU each";
 }
 
-/* Number @nth of the CPUs that this process was allowed at first, or -1. */
-static int allowed_cpu(int nth)
+/* The CPUs that this process was allowed at first, or NULL. */
+static const cpu_set_t *allowed_cpus(void)
 {
 	static cpu_set_t allowed;
 	static bool known;
 
 	if (!known && sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-		return -1;
+		return NULL;
 	known = true;
+	return &allowed;
+}
 
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed) && nth-- == 0)
+/* Number @nth of them, or -1. */
+static int allowed_cpu(int nth)
+{
+	const cpu_set_t *allowed = allowed_cpus();
+
+	for (int cpu = 0; allowed && cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, allowed) && nth-- == 0)
 			return cpu;
 
 	return -1;
@@ -110,6 +117,13 @@ int place_pin(pid_t pid, int cpu)
 	r = pin_threads(tasks, &set);
 	closedir(tasks);
 	return r;
+}
+
+int place_unpin(void)
+{
+	const cpu_set_t *allowed = allowed_cpus();
+
+	return !allowed || sched_setaffinity(0, sizeof(*allowed), allowed) < 0 ? -errno : 0;
 }
 
 uint64_t now_nsec(void)

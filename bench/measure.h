@@ -28,6 +28,8 @@ int place_server_cpu(enum place place);
 
 /* Moves every thread of @pid (0: the caller) to @cpu. Returns 0 or a negative errno. */
 int place_pin(pid_t pid, int cpu) _must_check_;
+/* Lets the caller run on every CPU that it was allowed at first. Returns 0 or a negative errno. */
+int place_unpin(void) _must_check_;
 
 /* A clock that nobody sets. */
 uint64_t now_nsec(void);
@@ -67,6 +69,8 @@ struct job {
 	/* Does it once, for @n_items segments. Returns 0 or a negative errno. */
 	int (*run)(struct bench *b, unsigned n_items);
 	unsigned n_items;
+	bool unkept; /* what the job before it is compared with: the same, but without a keeper */
+	bool apart;  /* compared with nothing else */
 };
 
 /*

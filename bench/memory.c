@@ -5,11 +5,11 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/unixsock.h"
@@ -25,6 +25,8 @@
 #define N_SEGMENTS 10120u /* 40 full batches */
 #define PREFIX BROKER_PREFIX "m-"
 
+#define KEEPER_MSEC 5
+
 struct usage {
 	double private_kib; /* pages that no other process maps, but for the registry */
 	double shared_kib;  /* pages of memory files that it maps: the registry */
@@ -34,6 +36,12 @@ static double usage_kib(const struct usage *u)
 {
 	return u->private_kib + u->shared_kib;
 }
+
+/* Of both processes. */
+struct look {
+	struct usage daemon;
+	struct usage keeper;
+};
 
 /*
  * Adds a line of /proc/PID/smaps up: "7f0a-7f0b rw-s 0 0:1 7  /memfd:x" begins a mapping, "Private_Dirty:  4 kB" tells
@@ -74,6 +82,17 @@ static int read_usage(const struct server *s, struct usage *ret)
 	return 0;
 }
 
+/* The keeper reads what it is given half a millisecond later, when it is fed often. */
+static int look(const struct kept *k, struct look *ret)
+{
+	int r;
+
+	if (poll(NULL, 0, KEEPER_MSEC) < 0)
+		return -errno;
+	r = read_usage(&k->daemon, &ret->daemon);
+	return r < 0 ? r : read_usage(&k->keeper, &ret->keeper);
+}
+
 static int report(struct bench *b, const char *name, double kib)
 {
 	struct figure f = FIGURE_INIT;
@@ -83,6 +102,19 @@ static int report(struct bench *b, const char *name, double kib)
 	f.unit = "KiB";
 	f.median = kib;
 	return report_add(b->report, &f);
+}
+
+/* What each of @n things has added, which one word names. */
+static int report_growth(struct bench *b, const char *what, const struct look *before, const struct look *after,
+			 unsigned n)
+{
+	char name[64];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "daemon, each %s", what);
+	r = report(b, name, (usage_kib(&after->daemon) - usage_kib(&before->daemon)) / n);
+	(void)snprintf(name, sizeof(name), "  keeper, each %s", what);
+	return r < 0 ? r : report(b, name, (usage_kib(&after->keeper) - usage_kib(&before->keeper)) / n);
 }
 
 /* Connects, reads the greeting, and stays. */
@@ -103,27 +135,29 @@ static int connect_idle(const char *path, int *ret_fd)
 	return 0;
 }
 
-static int measure_clients(struct bench *b, const struct server *s, const char *path)
+static int measure_clients(struct bench *b, const struct kept *k)
 {
+	struct look before, after;
 	int fds[N_CLIENTS], r;
-	struct usage before, after;
 	unsigned n = 0;
 
-	r = read_usage(s, &before);
+	r = look(k, &before);
 	if (r == 0)
-		r = report(b, "daemon, idle", usage_kib(&before));
+		r = report(b, "daemon, idle", usage_kib(&before.daemon));
 	if (r == 0)
-		r = report(b, "  of it the registry", before.shared_kib);
+		r = report(b, "  of it the registry", before.daemon.shared_kib);
+	if (r == 0)
+		r = report(b, "keeper, idle", usage_kib(&before.keeper));
 
 	while (r == 0 && n < N_CLIENTS) {
-		r = connect_idle(path, &fds[n]);
+		r = connect_idle(k->path, &fds[n]);
 		if (r == 0)
 			n++;
 	}
 	if (r == 0)
-		r = read_usage(s, &after);
+		r = look(k, &after);
 	if (r == 0)
-		r = report(b, "daemon, each client", (usage_kib(&after) - usage_kib(&before)) / N_CLIENTS);
+		r = report_growth(b, "client", &before, &after, N_CLIENTS);
 
 	fd_close_many(fds, n);
 	return r;
@@ -179,35 +213,33 @@ static int open_all(struct shmb_conn *conn, struct shmb_segment **ret_segments)
 	return r;
 }
 
-static int measure_holds(struct bench *b, const struct server *s, struct shmb_conn *conn,
-			 struct shmb_segment **segments)
+static int measure_holds(struct bench *b, const struct kept *k, struct shmb_conn *conn, struct shmb_segment **segments)
 {
-	struct usage empty, created, held;
+	struct look empty, created, held;
 	int r;
 
-	r = read_usage(s, &empty);
+	r = look(k, &empty);
 	if (r == 0)
 		r = create_all(conn);
 	/* Whatever was closed one-way is done when this is answered. */
 	if (r == 0)
 		r = shmb_ping(conn, NULL);
 	if (r == 0)
-		r = read_usage(s, &created);
+		r = look(k, &created);
 	if (r == 0)
-		r = report(b, "daemon, each segment", (usage_kib(&created) - usage_kib(&empty)) / N_SEGMENTS);
+		r = report_growth(b, "segment", &empty, &created, N_SEGMENTS);
 	if (r == 0)
 		r = open_all(conn, segments);
 	if (r == 0)
-		r = read_usage(s, &held);
+		r = look(k, &held);
 	if (r == 0)
-		r = report(b, "daemon, each hold", (usage_kib(&held) - usage_kib(&created)) / N_SEGMENTS);
+		r = report_growth(b, "hold", &created, &held, N_SEGMENTS);
 
 	return r;
 }
 
-static int measure_segments(struct bench *b, const struct server *s, const char *path)
+static int measure_segments(struct bench *b, const struct kept *k)
 {
-	struct shmb_connect_options options = SHMB_CONNECT_OPTIONS_INIT;
 	struct shmb_segment **segments;
 	struct shmb_conn *conn;
 	int r;
@@ -215,10 +247,9 @@ static int measure_segments(struct bench *b, const struct server *s, const char 
 	segments = calloc(N_SEGMENTS, sizeof(struct shmb_segment *));
 	if (!segments)
 		return -ENOMEM;
-	options.socket_path = path;
-	r = shmb_connect(&options, &conn, NULL);
+	r = broker_connect(k->path, &conn);
 	if (r == 0) {
-		r = measure_holds(b, s, conn, segments);
+		r = measure_holds(b, k, conn, segments);
 		shmb_close_many(segments, N_SEGMENTS);
 		shmb_disconnect(conn);
 	}
@@ -227,20 +258,17 @@ static int measure_segments(struct bench *b, const struct server *s, const char 
 	return r;
 }
 
-static int with_fresh_daemon(struct bench *b, int (*measure)(struct bench *b, const struct server *s, const char *path))
+static int with_fresh_daemon(struct bench *b, int (*measure)(struct bench *b, const struct kept *k))
 {
-	char path[sizeof(b->dir) + 16];
-	struct server s;
+	struct kept k;
 	int r;
 
-	(void)snprintf(path, sizeof(path), "%s/memory.sock", b->dir);
-	r = server_start_daemon(&s, b->daemon_path, b->dir, path);
+	r = kept_start(b, "memory", &k);
 	if (r < 0)
 		return r;
 
-	r = measure(b, &s, path);
-	server_stop(&s);
-	(void)unlink(path);
+	r = measure(b, &k);
+	kept_stop(&k);
 	return r;
 }
 

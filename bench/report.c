@@ -38,11 +38,21 @@ static const struct aim aims[] = {
 	{"open", "broker, read-only", "same CPU", JUDGE_RATIO + RATIO_WRITE, false, 1.0, "x read-write"},
 	{"open", "broker, read-write, batch of 64", "same CPU", JUDGE_RATIO + RATIO_POSIX, false, 0.72, "x POSIX"},
 	{"create", "broker, create and remove", "same CPU", JUDGE_RATIO + RATIO_POSIX, false, 2.2, "x POSIX"},
+	{"open", "broker, connect and disconnect", NULL, JUDGE_RATIO + RATIO_UNKEPT, false, 1.3, "x without keeper"},
+	{"create", "broker, create and remove", NULL, JUDGE_RATIO + RATIO_UNKEPT, false, 1.3, "x without keeper"},
+	{"create", "broker, create and close (lifetime used)", NULL, JUDGE_RATIO + RATIO_UNKEPT, false, 1.3,
+	 "x without keeper"},
+	{"create", "broker, create and remove, batch of 64", NULL, JUDGE_RATIO + RATIO_UNKEPT, false, 1.3,
+	 "x without keeper"},
 	{"load", "broker, 64 clients", "same CPU", JUDGE_RATIO + RATIO_MINIMAL, true, 0.8, "x minimal"},
 	{"load", "broker, 64 clients, 32 deep", "same CPU", JUDGE_RATIO + RATIO_MINIMAL, true, 0.8, "x minimal"},
 	{"reclaim", "one segment", NULL, JUDGE_MEDIAN, false, 500, "us"},
 	{"delay", "10 000 segments reclaimed", NULL, JUDGE_WORST, false, 5000, "us"},
 	{"delay", "1 GiB removed and freed", NULL, JUDGE_WORST, false, 2000, "us"},
+	{"survive", "SIGKILL, 15 000 segments", NULL, JUDGE_WORST, false, 100, "ms"},
+	{"survive", "SIGKILL, 15 000 segments, 1 000 clients", NULL, JUDGE_WORST, false, 100, "ms"},
+	{"survive", "SIGTERM, 15 000 segments, 1 000 clients", NULL, JUDGE_WORST, false, 100, "ms"},
+	{"survive", "--replace, 15 000 segments, 1 000 clients", NULL, JUDGE_WORST, false, 100, "ms"},
 	{"memory", "daemon, idle", "", JUDGE_MEDIAN, false, 512, "KiB"},
 	{"memory", "daemon, each client", "", JUDGE_MEDIAN, false, 3, "KiB"},
 	{"memory", "daemon, each segment", "", JUDGE_MEDIAN, false, 0.5, "KiB"},
@@ -81,8 +91,8 @@ struct report *report_free(struct report *r)
 
 void report_heading(const char *group, const char *text)
 {
-	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %9s %7s %8s %9s  %s\n", group, text, "", "", "median", "p99", "worst",
-	       "quiet", "cpu", "/ POSIX", "/ minimal", "aim");
+	printf("\n%s: %s\n%-44s %-13s %9s %9s %9s %9s %7s %8s %9s %8s  %s\n", group, text, "", "", "median", "p99",
+	       "worst", "quiet", "cpu", "/ POSIX", "/ minimal", "/ unkept", "aim");
 }
 
 static double judged_value(const struct figure *f, enum judged judged)
@@ -165,15 +175,17 @@ int report_add(struct report *r, const struct figure *f)
 	print_number(7, f->cpu);
 	print_number(8, f->ratios[RATIO_POSIX]);
 	print_number(9, f->ratios[RATIO_MINIMAL]);
+	print_number(8, f->ratios[RATIO_UNKEPT]);
 	aims_json = judge(r, f);
 	printf("\n");
 	(void)fflush(stdout);
 
-	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "group", f->group,
+	o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}, s:o}", "group", f->group,
 		      "name", f->name, "place", f->place, "unit", f->unit, "median", pack_number(f->median), "p99",
 		      pack_number(f->p99), "worst", pack_number(f->worst), "quiet", pack_number(f->quiet), "cpu",
 		      pack_number(f->cpu), "ratios", "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal",
-		      pack_number(f->ratios[RATIO_MINIMAL]), "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims",
+		      pack_number(f->ratios[RATIO_MINIMAL]), "unkept",
+		      pack_number(f->ratios[RATIO_UNKEPT]), "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims",
 		      aims_json);
 	return json_array_append_new(r->figures, o) < 0 ? -ENOMEM : 0;
 }

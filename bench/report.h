@@ -13,6 +13,7 @@
 enum ratio {
 	RATIO_POSIX,   /* POSIX shared memory doing the same */
 	RATIO_MINIMAL, /* the minimal server doing the same */
+	RATIO_UNKEPT,  /* the broker without a keeper doing the same */
 	RATIO_WRITE,   /* the broker doing the same read-write */
 	RATIO_N,
 };
@@ -34,6 +35,7 @@ struct figure {
 #define FIGURE_INIT                                                                                         \
 	{                                                                                                   \
 		.place = "", .median = NAN, .p99 = NAN, .worst = NAN, .quiet = NAN, .cpu = NAN, .ratios = { \
+			NAN,                                                                                \
 			NAN,                                                                                \
 			NAN,                                                                                \
 			NAN                                                                                 \

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Starting and stopping processes: the broker under test, the minimal server, the bare pair's other half.
+ * Starting and stopping processes: the brokers under test, their keepers, the minimal server, the bare pair's other
+ * half.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@
 
 static const char config_text[] = "[limits]\n"
 				  "max_sessions = 16384\n"
-				  "max_segments = 65536\n"
+				  "max_segments = 131072\n"
 				  "max_bytes = 1024G\n"
 				  "max_holds = 262144\n"
 				  "max_queued_bytes = 256M\n"
@@ -135,24 +135,28 @@ static int wait_ready(pid_t pid, int notify_fd)
 	}
 }
 
-static void exec_daemon(const char *program, const char *config_path, const char *socket_path, const char *notify_path)
+static void exec_daemon(const struct daemon_options *options, const char *config_path, const char *notify_path)
 {
+	const char *keeper = options->keeper_path ? options->keeper_path : "none";
+	const char *last = options->replace ? "--replace" : NULL;
+
 	if (setenv("NOTIFY_SOCKET", notify_path, 1) < 0)
 		return;
 
-	execlp(program, program, "--keeper", "none", "--config", config_path, "--socket", socket_path, "--log-level", "warning", NULL);
-	(void)fprintf(stderr, "shmbroker-bench: %s: %s\n", program, strerror(errno));
+	execlp(options->program, options->program, "--config", config_path, "--socket", options->socket_path, "--keeper",
+	       keeper, "--log-level", "error", last, NULL);
+	(void)fprintf(stderr, "shmbroker-bench: %s: %s\n", options->program, strerror(errno));
 }
 
-int server_start_daemon(struct server *ret, const char *program, const char *dir, const char *socket_path)
+int server_start_daemon(struct server *ret, const struct daemon_options *options)
 {
 	_cleanup_close_ int notify_fd = -1;
 	char config_path[PATH_MAX], notify_path[PATH_MAX];
 	struct server s = SERVER_NONE;
 	int r;
 
-	(void)snprintf(config_path, sizeof(config_path), "%s/shmbrokerd.conf", dir);
-	(void)snprintf(notify_path, sizeof(notify_path), "%s/notify.sock", dir);
+	(void)snprintf(config_path, sizeof(config_path), "%s/shmbrokerd.conf", options->dir);
+	(void)snprintf(notify_path, sizeof(notify_path), "%s/notify.sock", options->dir);
 	r = write_file(config_path, config_text);
 	if (r < 0)
 		return r;
@@ -164,7 +168,7 @@ int server_start_daemon(struct server *ret, const char *program, const char *dir
 	if (s.pid < 0)
 		return s.pid;
 	if (s.pid == 0) {
-		exec_daemon(program, config_path, socket_path, notify_path);
+		exec_daemon(options, config_path, notify_path);
 		_exit(EXIT_FAILURE);
 	}
 
@@ -178,6 +182,34 @@ int server_start_daemon(struct server *ret, const char *program, const char *dir
 
 	s.notify_fd = TAKE_FD(notify_fd);
 	*ret = s;
+	return 0;
+}
+
+static void exec_keeper(const char *program, int listen_fd)
+{
+	char number[16];
+
+	if (fd_set_cloexec(listen_fd, false) < 0)
+		return;
+
+	(void)snprintf(number, sizeof(number), "%d", listen_fd);
+	execlp(program, program, "--listen-fd", number, NULL);
+	(void)fprintf(stderr, "shmbroker-bench: %s: %s\n", program, strerror(errno));
+}
+
+int server_start_keeper(struct server *ret, const char *program, int listen_fd)
+{
+	pid_t pid;
+
+	pid = server_fork();
+	if (pid < 0)
+		return pid;
+	if (pid == 0) {
+		exec_keeper(program, listen_fd);
+		_exit(EXIT_FAILURE);
+	}
+
+	*ret = (struct server){pid, -1};
 	return 0;
 }
 
@@ -197,7 +229,7 @@ int server_cpu_nsec(const struct server *s, uint64_t *ret_nsec)
 	return 0;
 }
 
-void server_stop(struct server *s)
+void server_end(struct server *s, int signo)
 {
 	_cleanup_close_ int pidfd = -1;
 	struct pollfd p = {.events = POLLIN};
@@ -205,7 +237,7 @@ void server_stop(struct server *s)
 	if (s->pid <= 0)
 		return;
 
-	(void)kill(s->pid, SIGTERM);
+	(void)kill(s->pid, signo);
 	/* A child that was not waited for keeps its number, so this cannot be somebody else. */
 	if (peercred_pidfd_open(s->pid, &pidfd) == 0) {
 		p.fd = pidfd;

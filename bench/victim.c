@@ -23,9 +23,9 @@
 #include "bench/victim.h"
 
 struct holding {
-	int (*hold)(const struct bench *b, unsigned n_segments);
+	const struct bench *b;
 	unsigned n_segments;
-	int cpu; /* -1: as the driver */
+	int cpu; /* where it ends */
 };
 
 static int map_touch(int fd)
@@ -40,9 +40,11 @@ static int map_touch(int fd)
 	return 0;
 }
 
-static int hold_bare(_unused_ const struct bench *b, unsigned n_segments)
+static int hold_bare(void *userdata)
 {
-	for (unsigned i = 0; i < n_segments; i++) {
+	const struct holding *h = userdata;
+
+	for (unsigned i = 0; i < h->n_segments; i++) {
 		int fd, r;
 
 		r = memfd_make("shmbroker-bench", SEGMENT_BYTES, 0, &fd);
@@ -73,28 +75,45 @@ static int hold_batch(struct shmb_conn *conn, unsigned first, unsigned n)
 	return r;
 }
 
-static int hold_brokered(const struct bench *b, unsigned n_segments)
+static int hold_brokered(void *userdata)
 {
+	const struct holding *h = userdata;
 	struct shmb_conn *conn;
 	int r;
 
-	r = broker_connect(b, &conn);
-	for (unsigned i = 0; r == 0 && i < n_segments; i += BROKER_ITEMS_MAX)
-		r = hold_batch(conn, i, MIN(n_segments - i, BROKER_ITEMS_MAX));
+	r = broker_connect(h->b->kept.path, &conn);
+	for (unsigned i = 0; r == 0 && i < h->n_segments; i += BROKER_ITEMS_MAX)
+		r = hold_batch(conn, i, MIN(h->n_segments - i, BROKER_ITEMS_MAX));
 
 	return r;
 }
 
-static int hold_big(_unused_ const struct bench *b, unsigned n_segments)
+static int hold_big(void *userdata)
 {
-	size_t n_bytes = (size_t)n_segments * SEGMENT_BYTES;
+	const struct holding *h = userdata;
+	size_t n_bytes = (size_t)h->n_segments * SEGMENT_BYTES;
 	int fd, r; /* the fd is left open on purpose */
 
 	r = memfd_make("shmbroker-bench", n_bytes, 0, &fd);
-	return r < 0 ? r : bench_fill(fd, n_bytes);
+	if (r == 0)
+		r = bench_fill(fd, n_bytes);
+	return r < 0 ? r : place_pin(0, h->cpu);
 }
 
-static int start(const struct bench *b, const struct holding *h, struct victim *ret)
+static _Noreturn void run(const struct victim_work *work, int sock)
+{
+	int result;
+
+	result = work->prepare(work->userdata);
+	if (write(sock, &result, sizeof(result)) == sizeof(result) && result == 0) {
+		if (work->stay)
+			work->stay(work->userdata);
+		(void)pause();
+	}
+	_exit(EXIT_FAILURE);
+}
+
+int victim_run(const struct victim_work *work, struct victim *ret)
 {
 	_cleanup_close_ int here = -1, there = -1;
 	int pair[2], result;
@@ -110,12 +129,7 @@ static int start(const struct bench *b, const struct holding *h, struct victim *
 		return pid;
 	if (pid == 0) {
 		here = fd_close(here);
-		result = h->hold(b, h->n_segments);
-		if (result == 0 && h->cpu >= 0)
-			result = place_pin(0, h->cpu);
-		if (write(there, &result, sizeof(result)) == sizeof(result))
-			pause();
-		_exit(EXIT_FAILURE);
+		run(work, there);
 	}
 
 	*ret = (struct victim){.pid = pid, .sock = TAKE_FD(here), .pidfd = -1};
@@ -132,17 +146,23 @@ static int start(const struct bench *b, const struct holding *h, struct victim *
 
 int victim_start(const struct bench *b, unsigned n_segments, struct victim *ret)
 {
-	return start(b, &(struct holding){hold_brokered, n_segments, -1}, ret);
+	struct holding h = {.b = b, .n_segments = n_segments};
+
+	return victim_run(&(struct victim_work){.prepare = hold_brokered, .userdata = &h}, ret);
 }
 
 int victim_start_bare(const struct bench *b, unsigned n_segments, struct victim *ret)
 {
-	return start(b, &(struct holding){hold_bare, n_segments, -1}, ret);
+	struct holding h = {.b = b, .n_segments = n_segments};
+
+	return victim_run(&(struct victim_work){.prepare = hold_bare, .userdata = &h}, ret);
 }
 
 int victim_start_big(const struct bench *b, unsigned n_segments, int cpu, struct victim *ret)
 {
-	return start(b, &(struct holding){hold_big, n_segments, cpu}, ret);
+	struct holding h = {.b = b, .n_segments = n_segments, .cpu = cpu};
+
+	return victim_run(&(struct victim_work){.prepare = hold_big, .userdata = &h}, ret);
 }
 
 int victim_kill(const struct victim *v)

@@ -25,6 +25,18 @@ struct victim {
 		0, -1, -1 \
 	}
 
+/* What such a process does. */
+struct victim_work {
+	/* Before it is said to have started. Returns 0 or a negative errno. */
+	int (*prepare)(void *userdata);
+	/* From then on, for ever; NULL: nothing. */
+	void (*stay)(void *userdata);
+	void *userdata; /* a copy of it, in a process of its own */
+};
+
+/* Returns when it is prepared: 0 or a negative errno. */
+int victim_run(const struct victim_work *work, struct victim *ret) _must_check_;
+
 /* Creates, maps and touches @n_segments through the broker. Returns when that is done: 0 or a negative errno. */
 int victim_start(const struct bench *b, unsigned n_segments, struct victim *ret) _must_check_;
 
