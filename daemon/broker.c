@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 /* More descriptors than this cannot be had on Linux by default (fs.nr_open). */
 #define BROKER_FDS_MAX (UINT32_C(1) << 20)
+#define BROKER_FDS_AT_ONCE (UINT32_C(1) << 15)
 
 /* Up to the hard limit: every segment and every client costs descriptors. */
 static int broker_raise_nofile(uint32_t *ret_n_fds)
@@ -35,6 +37,15 @@ static int broker_raise_nofile(uint32_t *ret_n_fds)
 	}
 	*ret_n_fds = (uint32_t)MIN(limit.rlim_cur, BROKER_FDS_MAX);
 	return 0;
+}
+
+/*
+ * The kernel doubles the table of descriptors when it is full, and where a process has threads that takes 8 to 16 ms each
+ * time (expand_fdtable() waits for RCU). So it is made as large as it will often be before there are threads: 8 bytes each.
+ */
+static void broker_make_fd_table(uint32_t n_fds)
+{
+	fd_close(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, MIN(n_fds, BROKER_FDS_AT_ONCE) - 1));
 }
 
 /* --- signals ----------------------------------------------------------------------------------------- */
@@ -123,9 +134,7 @@ static int broker_set_up(struct broker *b)
 {
 	int r;
 
-	r = broker_raise_nofile(&b->n_fds_max);
-	if (r == 0)
-		r = service_init(b);
+	r = service_init(b);
 	if (r == 0)
 		r = broker_make_tables(b);
 	if (r == 0)
@@ -201,7 +210,9 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	b->outflow.epoll_fd = -1;
 	b->releases.timer_fd = -1;
 	b->uid = geteuid();
-	r = broker_load_config(b, &b->config);
+	r = broker_raise_nofile(&b->n_fds_max);
+	if (r == 0)
+		r = broker_load_config(b, &b->config);
 	if (r == 0)
 		r = uv_loop_init(&b->loop);
 	if (r < 0) {
@@ -210,6 +221,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 		return r;
 	}
 	b->quota.total = b->config->total;
+	broker_make_fd_table(b->n_fds_max);
 	jobs_init(&b->jobs, &b->loop);
 	reaper_init(&b->reaper, &b->loop);
 	listeners_init(b);

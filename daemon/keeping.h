@@ -20,6 +20,7 @@
 #include "proto/wire.h"
 
 struct broker;
+struct scm_message;
 struct session;
 
 struct keeping_options {
@@ -112,11 +113,18 @@ uint64_t keeping_n_unkept(const struct broker *b);
 /* @s is about to be freed. */
 void keeping_forget_session(struct broker *b, const struct session *s);
 
-/* --- between keeping.c and keeping_catch.c ------------------------------------------------------------------------ */
+/* --- between keeping.c, keeping_open.c and keeping_catch.c ---------------------------------------------------------- */
 
 /* Sends one message. Returns 0 or a negative errno: -EAGAIN where the keeper does not read. */
 int keeping_say(struct keeping *k, enum keep_op op, uint32_t set, uint64_t cursor, const uint64_t *keys, const int *fds,
 		unsigned n);
+/* One message into @ret (KEEP_MESSAGE_MAX bytes), its descriptors into @m. Returns 0 or a negative errno. */
+int keeping_receive(struct keeping *k, struct scm_message *m, struct keep_message *ret) _must_check_;
+int keeping_connect_or_start(struct keeping *k) _must_check_;
+/* The keeper has no room for these. */
+void keeping_refused(struct broker *b, const struct keep_message *refused);
+/* Says once that there is none. */
+void keeping_complain(struct keeping *k, const char *why);
 /* The keeper is given up, until it answers again. */
 void keeping_lose(struct broker *b, const char *why);
 /* Everything, or only what it had no room for, is deposited. */

@@ -39,6 +39,7 @@ libshmb_daemon_la_SOURCES = \
 	daemon/keeping.c \
 	daemon/keeping.h \
 	daemon/keeping_catch.c \
+	daemon/keeping_open.c \
 	daemon/listener.c \
 	daemon/listener.h \
 	daemon/log.c \
