@@ -14,6 +14,7 @@ skip_all()
 
 into_the_box()
 {
+	[ -d "$stage" ] || { echo "Bail out! first: make tests/box/installed"; exit 1; }
 	case $(sed -n 's/^ExecStart=//p' "$stage/usr/local/lib/systemd/system/shmbrokerd.service") in
 	/home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) skip_all 'the prefix is where the sandbox of the service hides it' ;;
 	esac
@@ -84,10 +85,9 @@ says()
 # eventually COMMAND...: asks until it is so, for what nobody tells when it is done
 eventually()
 {
-	tries=0
+	give_up=$(($(date +%s) + 20))
 	until "$@" >"$dir/out" 2>"$dir/err" </dev/null; do
-		tries=$((tries + 1))
-		[ "$tries" -lt 1000 ] || return
+		[ "$(date +%s)" -lt "$give_up" ] || return
 	done
 }
 

@@ -1,8 +1,11 @@
 # The service under a real systemd. All tests use one installation.
 box_scripts = \
 	tests/box/test-journal.sh \
+	tests/box/test-many.sh \
 	tests/box/test-sandbox.sh \
-	tests/box/test-service.sh
+	tests/box/test-service.sh \
+	tests/box/test-survival.sh \
+	tests/box/test-user.sh
 
 # A sandbox and sanitizers do not go together.
 if !ENABLE_SANITIZERS

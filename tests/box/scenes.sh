@@ -12,9 +12,16 @@ load_start()
 	trap '' PIPE
 	mkfifo "$dir/orders" "$dir/answers"
 	as_client "$top_builddir/tests/survival/shmb-load" --socket "${socket:?}" "$@" <"$dir/orders" >"$dir/answers" &
+	load=$!
 	exec 3>"$dir/orders" 4<"$dir/answers"
 	load_answers 'many clients are at work' ready
 }
+
+# load_order ORDER: which it does not hear if it has ended
+load_order()
+{
+	echo "$1" >&3
+} 2>/dev/null
 
 # load_answers NAME EXPECTED: passes if the next answer begins so
 load_answers()
@@ -32,22 +39,23 @@ load_answers()
 
 load_check()
 {
-	echo stop >&3
+	load_order stop
 	load_answers "$1: no call failed, and all is there" ok
 	eventually fds_are_kept
 	ok "$1: the keeper has what belongs to it, and nothing else" $?
-	echo go >&3
+	load_order go
 	load_answers "$1: it goes on" ok
-	echo pause >&3
+	load_order pause
 	read -r answer <&4 && echo "# $1: longest $answer us"
 }
 
 load_end()
 {
-	echo quit >&3
+	load_order quit
 	load_answers 'they give up all they have' bye
 	exec 3>&- 4<&-
-	wait
+	wait "$load"
+	ok 'the broker has nothing left of it' $?
 }
 
 # --- what is there before and after -----------------------------------------------------------------------------------
@@ -143,12 +151,20 @@ returns()
 	survived "$name"
 	[ "$before" != "$(pid_of "$broker")" ] && [ "$before_keeper" = "$(pid_of "$keeper")" ]
 	ok "$name: in another process, with the same keeper" $?
+	echo "# $name: $(journalctl -t shmbrokerd -o cat -g '^took over' -n 1)"
 	no_complaints "$name: nobody complains" shmbrokerd shmbroker-keeper
 }
 
 stop_and_start()
 {
 	sc stop "$broker" && sc start "$broker"
+}
+
+# Another file of the same name, as an update makes it.
+update()
+{
+	binary=$(sc show --property ExecStart --value "$broker" | sed 's/.*path=\([^ ]*\).*/\1/')
+	cp "$binary" "$binary.new" && mv "$binary.new" "$binary" && sc restart "$broker"
 }
 
 # kill_main SIGNAL UNIT
@@ -177,10 +193,30 @@ everything()
 	lives 'daemon-reexec' sc daemon-reexec
 	returns 'restart' sc restart "$broker"
 	returns 'stop and start' stop_and_start
+	returns 'update' update
 	returns 'SIGKILL' kill_main KILL "$broker"
 	returns 'SIGABRT' kill_main ABRT "$broker"
 	returns 'SIGSTOP, until the watchdog sees it' kill_main STOP "$broker"
 	lives 'SIGKILL of the keeper' kill_keeper
 	complains 'SIGKILL of the keeper: the journal has it' 'no keeper' shmbrokerd
 	returns 'SIGKILL after that' kill_main KILL "$broker"
+}
+
+# Broker and keeper at the same moment: names go, and nothing else.
+nothing()
+{
+	mkfifo "$dir/last"
+	ctl create pub/last 64K
+	# shellcheck disable=SC2016 # not of this shell
+	ctl hold --rw pub/last -- sh -c 'echo before >&"$SHMBROKER_FD" && read -r words <"$1" && echo "$words" >&"$SHMBROKER_FD" &&
+		cat "/proc/self/fd/$SHMBROKER_FD"' sh "$dir/last" >"$dir/said" &
+	holder=$!
+	eventually ctl get pub/last | grep -q before
+	run 'SIGKILL of both' 0 kill -KILL "$(pid_of "$broker")" "$(pid_of "$keeper")"
+	run 'SIGKILL of both: names go' 3 ctl stat pub/last
+	run 'SIGKILL of both: and are free' 0 ctl create pub/last 4K
+	echo after >"$dir/last"
+	wait "$holder"
+	is 'SIGKILL of both: memory stays' 'before after' "$(tr -d '\0' <"$dir/said" | tr '\n' ' ' | sed 's/ *$//')"
+	run 'SIGKILL of both: the new name is another' 0 ctl remove pub/last
 }

@@ -17,5 +17,6 @@ load_start --clients 40
 everything
 load_end
 finish
+nothing
 nothing_is_left 'the end of everything' shmbroker.slice
 done_checking

@@ -37,6 +37,7 @@ load_start --clients 20 --one-user
 everything
 load_end
 finish
+nothing
 nothing_is_left 'the end of everything' session-shmbroker.slice
 is 'no socket is left' '' "$(ls /run/user/$uid/shmbroker)"
 done_checking
