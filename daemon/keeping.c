@@ -93,30 +93,25 @@ void keeping_complain(struct keeping *k, const char *why)
 	k->complained = true;
 }
 
-static void keeping_on_poll_closed(uv_handle_t *handle)
-{
-	fd_close((int)(intptr_t)handle->data);
-	free(handle);
-}
-
 static void keeping_on_retry(uv_timer_t *timer);
+
+static void keeping_disconnect(struct keeping *k)
+{
+	if (k->poll)
+		uv_close((uv_handle_t *)k->poll, (uv_close_cb)free);
+	k->poll = NULL;
+	k->fd = fd_close(k->fd);
+}
 
 void keeping_lose(struct broker *b, const char *why)
 {
 	struct keeping *k = &b->keeping;
 
 	k->state = WIRE_KEEPING_LOST;
-	k->n_refused = k->n_deposits = k->n_drops = 0;
+	k->n_deposits = k->n_drops = 0;
 	k->next_session = NULL;
-	k->welcomed = false;
-	if (k->poll) {
-		k->poll->data = (void *)(intptr_t)k->fd;
-		uv_close((uv_handle_t *)k->poll, keeping_on_poll_closed);
-		k->poll = NULL;
-	} else {
-		fd_close(k->fd);
-	}
-	k->fd = -1;
+	k->welcomed = k->catching = false;
+	keeping_disconnect(k);
 	/* Once, when it could be expected to be there, at once; then each second. */
 	uv_timer_start(&k->retry, keeping_on_retry, k->complained ? KEEPING_RETRY_MSEC : 0, 0);
 	keeping_complain(k, why);
@@ -182,9 +177,26 @@ static void keeping_welcomed(struct broker *b, const struct keep_message *welcom
 	keeping_catch_up(b, false);
 }
 
-void keeping_retry_refused(struct broker *b)
+void keeping_partly(struct broker *b)
 {
-	uv_timer_start(&b->keeping.retry, keeping_on_retry, KEEPING_RETRY_MSEC, 0);
+	struct keeping *k = &b->keeping;
+
+	if (k->state != WIRE_KEEPING_PARTLY)
+		log_event(LOG_LEVEL_WARNING, &(struct log_fields){.message_id = MESSAGE_KEEPER_FULL},
+			  "the keeper's descriptor table is full: some of what there is would not survive this process; "
+			  "raise its LimitNOFILE");
+	k->state = WIRE_KEEPING_PARTLY;
+	uv_timer_start(&k->retry, keeping_on_retry, KEEPING_RETRY_MSEC, 0);
+}
+
+static void keeping_refused_segment(struct broker *b, uint64_t id)
+{
+	struct segment *s = segment_find_id(b, id);
+
+	if (!s || s->unkept)
+		return;
+	s->unkept = true;
+	b->keeping.n_refused++;
 }
 
 void keeping_refused(struct broker *b, const struct keep_message *refused)
@@ -192,26 +204,22 @@ void keeping_refused(struct broker *b, const struct keep_message *refused)
 	struct keeping *k = &b->keeping;
 
 	for (uint32_t i = 0; i < refused->count; i++) {
-		uint64_t id = KEEP_KEY_ID(refused->keys[i]);
-		struct segment *s = KEEP_KEY_KIND(refused->keys[i]) == KEEP_SEGMENT ? segment_find_id(b, id) : NULL;
-
-		if (s && !s->unkept) {
-			s->unkept = true;
-			k->n_refused++;
-		}
-		if (KEEP_KEY_KIND(refused->keys[i]) == KEEP_REGISTRY) {
+		switch (KEEP_KEY_KIND(refused->keys[i])) {
+		case KEEP_REGISTRY:
 			keeping_lose(b, "it has no descriptor left for the registry");
 			return;
+		case KEEP_SEGMENT:
+			keeping_refused_segment(b, KEEP_KEY_ID(refused->keys[i]));
+			break;
+		case KEEP_SESSION:
+			k->n_refused_sessions++;
+			break;
+		default: /* what can be had again, or done without */
+			break;
 		}
 	}
-	if (k->state != WIRE_KEEPING_CATCHING && k->state != WIRE_KEEPING_PARTLY)
-		log_event(LOG_LEVEL_WARNING, &(struct log_fields){.message_id = MESSAGE_KEEPER_FULL},
-			  "the keeper's descriptor table is full: some segments would not survive this process; "
-			  "raise its LimitNOFILE");
-	if (k->state != WIRE_KEEPING_CATCHING) {
-		k->state = WIRE_KEEPING_PARTLY;
-		keeping_retry_refused(b);
-	}
+	if (!k->catching)
+		keeping_partly(b);
 }
 
 static void keeping_on_io(uv_poll_t *poll, int status, int events _unused_)
@@ -223,8 +231,6 @@ static void keeping_on_io(uv_poll_t *poll, int status, int events _unused_)
 	struct scm_message m;
 	int r;
 
-	if (poll != k->poll)
-		return;
 	r = status < 0 ? -EPIPE : keeping_receive(k, &m, message);
 	if (r == -EAGAIN || r == -EINTR)
 		return;
@@ -325,7 +331,7 @@ uint64_t keeping_n_unkept(const struct broker *b)
 	case WIRE_KEEPING_ALL:
 		return 0;
 	case WIRE_KEEPING_PARTLY:
-		return k->n_refused;
+		return k->n_refused + k->n_refused_sessions;
 	default:
 		return b->segments.by_id.n_nodes + b->sessions.n;
 	}
@@ -354,10 +360,7 @@ void keeping_close(struct broker *b, bool end)
 		else
 			keeping_send(k);
 	}
-	if (k->poll)
-		uv_close((uv_handle_t *)k->poll, (uv_close_cb)free);
-	k->poll = NULL;
-	k->fd = fd_close(k->fd);
+	keeping_disconnect(k);
 	k->welcomed = false;
 	uv_close((uv_handle_t *)&k->retry, NULL);
 	uv_close((uv_handle_t *)&k->check, NULL);

@@ -47,10 +47,13 @@ struct keeping {
 	uint64_t deposits[KEEP_ITEMS_MAX];
 	uint64_t drops[KEEP_ITEMS_MAX];
 
-	uint64_t n_refused; /* segments for which it has no room */
+	uint64_t n_refused;	     /* segments for which it has no room */
+	uint64_t n_refused_sessions; /* connections, when they were last tried */
 
 	/* catching up: everything is given to it, in slices */
 	struct job job;
+	bool catching;
+	bool said_all;
 	uint32_t next_segment; /* slot */
 	struct session *next_session;
 	bool only_refused;
@@ -130,8 +133,8 @@ void keeping_lose(struct broker *b, const char *why);
 /* Everything, or only what it had no room for, is deposited. */
 void keeping_catch_up(struct broker *b, bool only_refused);
 void keeping_caught(struct broker *b, uint64_t serial);
-/* What it had no room for is tried again after a while. */
-void keeping_retry_refused(struct broker *b);
+/* It had no room for something, which is tried again after a while. */
+void keeping_partly(struct broker *b);
 
 /* Starts a keeper that listens at @path. Returns 0 or a negative errno. */
 int keeper_start(const char *path) _must_check_;

@@ -22,6 +22,9 @@
  */
 enum { CATCH_UNREAD_MAX = 2 };
 
+/* Slots looked at in one slice. */
+enum { CATCH_LOOKS = 4096 };
+
 /* In SYNC. */
 enum { CATCH_READ = 1, CATCH_ALL = 2 };
 
@@ -45,9 +48,10 @@ static void catch_sessions(struct keeping *k, struct catch *c)
 	for (; k->next_session && c->n + 2 <= KEEP_ITEMS_MAX; k->next_session = k->next_session->next) {
 		const struct session *s = k->next_session;
 
-		if (!s->peer || session_doomed(s))
+		if (session_doomed(s))
 			continue;
-		catch_add(c, KEEP_KEY(KEEP_SESSION, s->rec->id), s->peer->fd);
+		if (s->peer)
+			catch_add(c, KEEP_KEY(KEEP_SESSION, s->rec->id), s->peer->fd);
 		catch_add(c, KEEP_KEY(KEEP_LIFE, s->rec->id), s->cred.pidfd);
 	}
 }
@@ -55,8 +59,9 @@ static void catch_sessions(struct keeping *k, struct catch *c)
 static void catch_segments(struct broker *b, struct catch *c)
 {
 	struct keeping *k = &b->keeping;
+	uint32_t end = MIN(b->segments.n_slots, k->next_segment + CATCH_LOOKS);
 
-	for (; k->next_segment < b->segments.n_slots && c->n < KEEP_ITEMS_MAX; k->next_segment++) {
+	for (; k->next_segment < end && c->n < KEEP_ITEMS_MAX; k->next_segment++) {
 		struct segment *s = b->segments.by_slot[k->next_segment];
 
 		if (!s || (k->only_refused && !s->unkept))
@@ -78,12 +83,12 @@ static bool catch_run(struct job *job)
 	bool done;
 	int r = 0;
 
-	if (k->fd < 0 || !k->welcomed || k->n_unread >= CATCH_UNREAD_MAX)
+	if (!k->catching || k->said_all || k->n_unread >= CATCH_UNREAD_MAX)
 		return false;
 	c.n = 0;
 	catch_sessions(k, &c);
 	catch_segments(b, &c);
-	done = !k->next_session && k->next_segment >= b->segments.n_slots;
+	done = k->said_all = !k->next_session && k->next_segment >= b->segments.n_slots;
 	if (c.n > 0) {
 		r = keeping_say(k, KEEP_DEPOSIT, 0, 0, c.keys, c.fds, c.n);
 		k->n_unread++;
@@ -107,13 +112,17 @@ void keeping_catch_up(struct broker *b, bool only_refused)
 	keeping_flush(k);
 	if (k->fd < 0)
 		return;
-	k->state = WIRE_KEEPING_CATCHING;
+	k->catching = true;
+	k->said_all = false;
 	k->only_refused = only_refused;
 	k->next_segment = 0;
-	k->next_session = only_refused ? NULL : b->sessions.list;
+	/* Which of the sessions it refused is not noted: they are few beside the segments. */
+	k->next_session = only_refused && k->n_refused_sessions == 0 ? NULL : b->sessions.list;
+	k->n_refused_sessions = 0;
 	k->n_unread = 0;
 	k->job.run = catch_run;
 	if (!only_refused) {
+		k->state = WIRE_KEEPING_CATCHING;
 		keeping_deposit(b, KEEP_KEY(KEEP_REGISTRY, 0), b->registry.fd);
 		listeners_deposit(b);
 		keeping_flush(k);
@@ -125,7 +134,7 @@ void keeping_caught(struct broker *b, uint64_t serial)
 {
 	struct keeping *k = &b->keeping;
 
-	if (k->state != WIRE_KEEPING_CATCHING)
+	if (!k->catching)
 		return;
 	if (k->n_unread > 0)
 		k->n_unread--;
@@ -133,12 +142,14 @@ void keeping_caught(struct broker *b, uint64_t serial)
 		jobs_add(&b->jobs, &k->job);
 		return;
 	}
-	k->state = k->n_refused > 0 ? WIRE_KEEPING_PARTLY : WIRE_KEEPING_ALL;
-	if (!k->only_refused)
-		log_event(LOG_LEVEL_INFO, &(struct log_fields){.message_id = MESSAGE_KEEPER_BACK},
-			  "the keeper has everything again");
-	if (k->n_refused > 0)
-		keeping_retry_refused(b);
+	k->catching = false;
+	if (k->n_refused + k->n_refused_sessions > 0) {
+		keeping_partly(b);
+		return;
+	}
+	k->state = WIRE_KEEPING_ALL;
+	log_event(LOG_LEVEL_INFO, &(struct log_fields){.message_id = MESSAGE_KEEPER_BACK},
+		  "the keeper has everything again");
 }
 
 void keeping_forget_session(struct broker *b, const struct session *s)
