@@ -153,6 +153,21 @@ static void keeping_on_retry(uv_timer_t *timer)
 }
 
 /* A keeper that came later may have what an earlier broker left: that is not ours to drop. */
+static int keeping_set_other_aside(struct broker *b)
+{
+	struct kept_set kept;
+	int r;
+
+	log_warning("the keeper has a state of an earlier broker, which is set aside; see 'shmbrokerctl recover'");
+	r = keeping_take(b, 0, &kept);
+	if (r == 0)
+		kept_set_end_connections(&kept);
+	else
+		log_warning("clients of that broker may wait in vain: %s", strerror(-r));
+	kept_set_done(&kept);
+	return keeping_say(&b->keeping, KEEP_ASIDE, 0, 0, NULL, NULL, 0);
+}
+
 static void keeping_welcomed(struct broker *b, const struct keep_message *welcome)
 {
 	struct keeping *k = &b->keeping;
@@ -163,11 +178,8 @@ static void keeping_welcomed(struct broker *b, const struct keep_message *welcom
 		keeping_lose(b, "it has a state of an earlier broker, and as many set aside as it takes");
 		return;
 	}
-	if (welcome->cursor > 0 && !k->ours) {
-		log_warning(
-			"the keeper has a state of an earlier broker, which is set aside; see 'shmbrokerctl recover'");
-		r = keeping_say(k, KEEP_ASIDE, 0, 0, NULL, NULL, 0);
-	}
+	if (welcome->cursor > 0 && !k->ours)
+		r = keeping_set_other_aside(b);
 	if (r < 0) {
 		keeping_lose(b, strerror(-r));
 		return;

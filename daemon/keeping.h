@@ -86,6 +86,8 @@ int keeping_take(struct broker *b, uint32_t set, struct kept_set *ret) _must_che
 int kept_set_steal(struct kept_set *set, uint64_t key);
 /* Drops what is left in it from the keeper, too. */
 void keeping_drop_rest(struct broker *b, struct kept_set *set);
+/* Its clients shall not wait for answers that nobody will give. */
+void kept_set_end_connections(const struct kept_set *set);
 void kept_set_done(struct kept_set *set);
 
 /* Sets what is in use aside. Returns 0 or a negative errno. */

@@ -19,7 +19,7 @@
 #include "daemon/log.h"
 
 /* It may have to be started, and another broker to end. */
-enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000 };
+enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000, KEEPING_GONE_MSEC = 10 };
 
 /*
  * Room for some 550 messages of one descriptor, many more than come while the keeper naps. One that hangs shall not leave
@@ -27,7 +27,7 @@ enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000 };
  */
 enum { KEEPING_SNDBUF = 212992 };
 
-/* Before the loop runs: waits for the answer @op. */
+/* Waits for the answer @op, or for BUSY where that may come instead. */
 static int keeping_answer(struct keeping *k, enum keep_op op, struct scm_message *m, struct keep_message *ret)
 {
 	struct pollfd p = {.fd = k->fd, .events = POLLIN};
@@ -40,10 +40,13 @@ static int keeping_answer(struct keeping *k, enum keep_op op, struct scm_message
 		if (r == 0)
 			return -ETIMEDOUT;
 		r = r < 0 ? -EAGAIN : keeping_receive(k, m, ret);
-		if (r == 0 && ret->op == KEEP_REFUSED)
+		if (r == 0 && ret->op == KEEP_REFUSED) {
 			keeping_refused(container_of(k, struct broker, keeping), ret);
-		if (r == 0 && ret->op != op && ret->op != KEEP_BUSY)
-			r = k->fd >= 0 ? -EAGAIN : -EPIPE; /* an answer to what was said before */
+			r = k->fd >= 0 ? -EAGAIN : -EPIPE;
+		} else if (r == 0 && ret->op != op && (op != KEEP_WELCOME || ret->op != KEEP_BUSY)) {
+			scm_message_close(m);
+			r = -EPROTO;
+		}
 	} while (r == -EAGAIN || r == -EINTR);
 	return r;
 }
@@ -112,8 +115,13 @@ static int keeping_end_other(struct keeping *k, pid_t pid, bool replace)
 		waiting = TAKE_FD(k->fd);
 
 	r = peercred_pidfd_open(pid, &pidfd);
+	if (r == -ESRCH) {
+		/* Only its connection is still there, if it is. */
+		(void)poll(NULL, 0, KEEPING_GONE_MSEC);
+		return 0;
+	}
 	if (r < 0)
-		return r == -ESRCH ? 0 : r;
+		return r;
 	if (replace && syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) < 0 && errno != ESRCH)
 		return -errno;
 	if (replace)
@@ -214,18 +222,22 @@ int keeping_take(struct broker *b, uint32_t set, struct kept_set *ret)
 		r = keeping_say(k, KEEP_TAKE, set, cursor, NULL, NULL, 0);
 		if (r == 0)
 			r = keeping_answer(k, KEEP_GIVEN, &m, given);
-		if (r < 0) {
-			kept_set_done(ret);
-			return r;
-		}
+		if (r < 0)
+			break;
 		r = kept_set_add(ret, given, &m);
 		scm_message_close(&m);
 		cursor = given->cursor;
+		/* Else it could go on for ever. */
+		if (r == 0 && cursor != 0 && given->count == 0)
+			r = -EPROTO;
 	} while (r == 0 && cursor != 0);
+	if (r == 0 && ret->n > 0)
+		qsort(ret->list, ret->n, sizeof(*ret->list), kept_compare);
 	if (r < 0)
 		kept_set_done(ret);
-	else if (ret->n > 0)
-		qsort(ret->list, ret->n, sizeof(*ret->list), kept_compare);
+	/* What it still says would be taken for the answer to something else. */
+	if (r < 0 && r != -EMFILE && r != -ENOMEM && k->fd >= 0)
+		keeping_lose(b, strerror(-r));
 	return r;
 }
 
@@ -255,6 +267,13 @@ void kept_set_done(struct kept_set *set)
 		fd_close(set->list[i].fd);
 	free(set->list);
 	*set = (struct kept_set){};
+}
+
+void kept_set_end_connections(const struct kept_set *set)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (KEEP_KEY_KIND(set->list[i].key) == KEEP_SESSION && set->list[i].fd >= 0)
+			shutdown(set->list[i].fd, SHUT_RDWR);
 }
 
 static int keeping_ask(struct broker *b, enum keep_op op, uint32_t set, struct keep_message *answer)

@@ -33,14 +33,6 @@ static uint64_t restore_count_segments(const struct registry *old)
 
 /* --- setting aside ----------------------------------------------------------------------------------- */
 
-/* Its clients shall not wait for answers that nobody will give. */
-static void restore_end_connections(struct kept_set *kept)
-{
-	for (size_t i = 0; i < kept->n; i++)
-		if (KEEP_KEY_KIND(kept->list[i].key) == KEEP_SESSION)
-			shutdown(kept->list[i].fd, SHUT_RDWR);
-}
-
 static int restore_set_aside(struct broker *b, const struct registry *old, struct kept_set *kept, const char *why)
 {
 	const struct log_fields fields = {.message_id = MESSAGE_SET_ASIDE, .reason = why};
@@ -55,12 +47,12 @@ static int restore_set_aside(struct broker *b, const struct registry *old, struc
 		h->next_session_id = old->header->next_session_id;
 		h->n_aside_segments = old->header->n_aside_segments + n_segments;
 	}
-	restore_end_connections(kept);
 	r = keeping_set_aside(b);
 	if (r < 0) {
 		log_error("a state cannot be set aside: %s", strerror(-r));
 		return r;
 	}
+	kept_set_end_connections(kept);
 	log_event(LOG_LEVEL_ERROR, &fields,
 		  "%s: the state with its %llu segments is set aside, and this broker begins empty; see "
 		  "'shmbrokerctl recover'",
@@ -141,8 +133,10 @@ static int restore_unreadable(struct broker *b, int r, struct kept_set *kept)
 
 	if (r == REGISTRY_E_DAMAGED)
 		return restore_set_aside(b, NULL, kept, "the registry is damaged");
-	if (r != REGISTRY_E_NEWER)
+	if (r != REGISTRY_E_NEWER) {
+		log_error("the registry that the keeper has cannot be read: %s", strerror(-r));
 		return r;
+	}
 	log_event(LOG_LEVEL_ERROR, &newer,
 		  "what the keeper has was left by a later version of shmbrokerd, and this one cannot read it; start "
 		  "that version again. Nothing has been changed");
@@ -184,6 +178,14 @@ static int restore_begin(struct broker *b)
 	return 0;
 }
 
+static bool restore_has_segments(const struct kept_set *kept)
+{
+	for (size_t i = 0; i < kept->n; i++)
+		if (KEEP_KEY_KIND(kept->list[i].key) == KEEP_SEGMENT)
+			return true;
+	return false;
+}
+
 int restore_state(struct broker *b, struct kept_set *kept)
 {
 	uint64_t began_usec = clock_usec(CLOCK_MONOTONIC);
@@ -197,6 +199,8 @@ int restore_state(struct broker *b, struct kept_set *kept)
 	fd = kept_set_steal(kept, KEEP_KEY(KEEP_REGISTRY, 0));
 	if (fd >= 0)
 		r = restore_open(b, fd, kept, began_usec);
+	else if (restore_has_segments(kept))
+		r = restore_set_aside(b, NULL, kept, "there is no registry");
 	else
 		log_event(LOG_LEVEL_INFO, &fields, "nothing to take over");
 	if (r < 0)
@@ -218,7 +222,11 @@ static void restore_forget_aside(struct broker *b, uint64_t n_segments)
 {
 	struct registry_header *h = b->registry.header;
 
-	(void)keeping_say(&b->keeping, KEEP_FORGET, RESTORE_OLDEST, 0, NULL, NULL, 0);
+	int r = keeping_say(&b->keeping, KEEP_FORGET, RESTORE_OLDEST, 0, NULL, NULL, 0);
+
+	/* What it has aside then it tells when it is there again. */
+	if (r < 0)
+		keeping_lose(b, strerror(-r));
 	b->restored.n_aside--;
 	h->n_aside_segments -= MIN(h->n_aside_segments, n_segments);
 }
@@ -290,8 +298,8 @@ uint32_t restore_discard(struct broker *b, struct wire_recovered *ret)
 		ret->n_segments = restore_count_segments(&old);
 		registry_deinit(&old);
 		kept_set_done(&kept);
-	} else if (status != WIRE_STATUS_UNSUPPORTED) {
-		return status;
+	} else if (status != WIRE_STATUS_UNSUPPORTED && status != WIRE_STATUS_NO_FDS) {
+		return status; /* it need not be understood, nor looked at, to be forgotten */
 	}
 	restore_forget_aside(b, ret->n_segments);
 	ret->n_left = b->restored.n_aside;
