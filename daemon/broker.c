@@ -187,8 +187,8 @@ static int broker_take_over(struct broker *b, const struct broker_options *optio
 	if (r == 0)
 		r = restore_state(b, &kept);
 	if (r == 0) {
-		listeners_deposit(b);
 		keeping_drop_rest(b, &kept);
+		listeners_deposit(b);
 		keeping_watch(b);
 	} else {
 		b->leaving = true;
