@@ -2,11 +2,16 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/fd.h"
 #include "common/memfd.h"
+#include "common/unixsock.h"
 
 #include "client/internal.h"
 #include "tests/lib/fakebroker.h"
@@ -16,6 +21,7 @@ int fake_pair(struct fake *f)
 	int pair[2];
 
 	memset(f, 0, offsetof(struct fake, in));
+	f->listener = -1;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	ck_assert_int_eq(fd_set_nonblock(pair[0], true), 0);
 	f->sock = pair[0];
@@ -36,6 +42,49 @@ void fake_done(struct fake *f)
 {
 	f->conn = shmb_disconnect(f->conn);
 	f->sock = fd_close(f->sock);
+	if (f->path[0] == '\0')
+		return;
+
+	fake_unlisten(f);
+	ck_assert_int_eq(unlink(f->path), 0);
+	*strrchr(f->path, '/') = '\0';
+	ck_assert_int_eq(rmdir(f->path), 0);
+}
+
+void fake_listen(struct fake *f)
+{
+	if (f->path[0] == '\0') {
+		char folder[] = "/tmp/shmbroker-fake.XXXXXX";
+
+		memset(f, 0, offsetof(struct fake, in));
+		f->sock = -1;
+		ck_assert_ptr_nonnull(mkdtemp(folder));
+		(void)snprintf(f->path, sizeof(f->path), "%s/sock", folder);
+	}
+	ck_assert_int_eq(unixsock_listen(f->path, SOCK_SEQPACKET, 0600, 16, &f->listener), 0);
+}
+
+void fake_accept(struct fake *f)
+{
+	struct pollfd p = {.fd = f->listener, .events = POLLIN};
+
+	ck_assert_int_eq(poll(&p, 1, -1), 1);
+	fd_close(f->sock);
+	f->sock = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	ck_assert_int_ge(f->sock, 0);
+}
+
+void fake_unlisten(struct fake *f)
+{
+	f->listener = fd_close(f->listener);
+}
+
+struct shmb_connect_options fake_options(const struct fake *f)
+{
+	struct shmb_connect_options options = SHMB_CONNECT_OPTIONS_INIT;
+
+	options.socket_path = f->path;
+	return options;
 }
 
 uint64_t fake_next_cookie(const struct fake *f)
@@ -57,16 +106,34 @@ void fake_send(struct fake *f, const void *packet, size_t n_bytes, const int *fd
 	send_to(f->sock, packet, n_bytes, fds, n_fds);
 }
 
-void fake_welcome(struct fake *f, int sock)
+struct wire_welcome fake_identity(uint64_t session)
 {
-	const struct wire_welcome welcome = {.session = 7, .uid = 1000, .gid = 1000};
+	struct wire_welcome welcome = {.session = session, .uid = 1000, .gid = 1000};
+
+	memset(welcome.secret, (int)session, sizeof(welcome.secret));
+	return welcome;
+}
+
+static void greet(struct fake *f, int sock, unsigned opcode, uint64_t session)
+{
+	const struct wire_welcome welcome = fake_identity(session);
 	struct codec_writer w;
 	size_t n;
 
 	codec_begin(&w, f->out, sizeof(f->out));
 	codec_put(&w, &welcome, sizeof(welcome));
-	n = codec_end(&w, WIRE_WELCOME, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
+	n = codec_end(&w, opcode, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
 	send_to(sock, f->out, n, NULL, 0);
+}
+
+void fake_welcome(struct fake *f, int sock)
+{
+	greet(f, sock, WIRE_WELCOME, FAKE_SESSION);
+}
+
+void fake_greet(struct fake *f, unsigned opcode, uint64_t session)
+{
+	greet(f, f->sock, opcode, session);
 }
 
 void fake_event(struct fake *f, unsigned opcode, const void *body, size_t n_body)
@@ -189,9 +256,69 @@ void fake_expect_close(struct fake *f, uint32_t handle)
 	ck_assert_uint_eq(*(const uint32_t *)(batch + 1), handle);
 }
 
+void fake_expect_repeat(struct fake *f, unsigned opcode, uint64_t cookie)
+{
+	fake_expect(f, opcode);
+	ck_assert_uint_eq(f->request.header->cookie, cookie);
+	ck_assert_uint_eq(f->request.header->flags & ~WIRE_FLAG_ONE_WAY, WIRE_FLAG_REPEAT);
+}
+
+void fake_expect_claim(struct fake *f, uint64_t session)
+{
+	const struct wire_welcome welcome = fake_identity(session);
+	const struct wire_claim *claim;
+
+	fake_expect(f, WIRE_CLAIM);
+	claim = f->request.body;
+	ck_assert_uint_eq(claim->session, session);
+	ck_assert_mem_eq(claim->secret, welcome.secret, sizeof(claim->secret));
+}
+
+void fake_wait(struct fake *f)
+{
+	struct pollfd p = {.fd = f->sock, .events = POLLIN};
+
+	ck_assert_int_eq(poll(&p, 1, -1), 1);
+}
+
 void fake_expect_nothing(struct fake *f)
 {
 	struct scm_message m = {.data = f->in, .data_max = sizeof(f->in)};
 
 	ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), -EAGAIN);
+}
+
+pthread_t fake_start(void *(*fn)(void *), void *userdata)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, fn, userdata), 0);
+	return thread;
+}
+
+intptr_t fake_join(pthread_t thread)
+{
+	void *result;
+
+	ck_assert_int_eq(pthread_join(thread, &result), 0);
+	return (intptr_t)result;
+}
+
+unsigned fake_fill(int sock, const void *packet, size_t n_bytes)
+{
+	struct iovec iov = {(void *)packet, n_bytes};
+	unsigned n = 0;
+
+	while (scm_send(sock, &iov, 1, NULL, 0, MSG_DONTWAIT) == 0)
+		n++;
+	ck_assert_uint_gt(n, 0);
+	return n;
+}
+
+void fake_drain(struct fake *f, unsigned n_packets)
+{
+	struct scm_message m = {.data = f->in, .data_max = sizeof(f->in)};
+
+	while (n_packets-- > 0)
+		ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), 0);
 }

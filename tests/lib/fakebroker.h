@@ -7,6 +7,7 @@
  * most tests need no second thread.
  */
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,8 +18,12 @@
 
 #include "client/shmbroker.h"
 
+#define FAKE_SESSION 7
+
 struct fake {
-	int sock; /* the broker's end, non-blocking */
+	int sock;      /* the broker's end, non-blocking */
+	int listener;  /* of fake_listen(), or -1 */
+	char path[64]; /* of its socket, in a folder of its own */
 	struct shmb_conn *conn;
 	_Alignas(8) uint8_t in[WIRE_PACKET_MAX];
 	_Alignas(8) uint8_t out[WIRE_PACKET_MAX];
@@ -31,12 +36,23 @@ int fake_pair(struct fake *f);
 void fake_connect(struct fake *f, uint32_t flags);
 void fake_done(struct fake *f);
 
+/* A socket to connect to; then what connects, as f->sock. Both wait for nothing but that. */
+void fake_listen(struct fake *f);
+void fake_accept(struct fake *f);
+/* Nobody listens any more; the socket stays where it is. */
+void fake_unlisten(struct fake *f);
+/* The library's options for that socket. */
+struct shmb_connect_options fake_options(const struct fake *f);
+
 /* The cookie that the library's next request will have. */
 uint64_t fake_next_cookie(const struct fake *f);
 
 /* Queues a packet. Descriptors are closed once they are sent. */
 void fake_send(struct fake *f, const void *packet, size_t n_bytes, const int *fds, unsigned n_fds);
 void fake_welcome(struct fake *f, int sock);
+/* WELCOME or RESUMED, as @session; the secret is made of it. */
+void fake_greet(struct fake *f, unsigned opcode, uint64_t session);
+struct wire_welcome fake_identity(uint64_t session);
 void fake_event(struct fake *f, unsigned opcode, const void *body, size_t n_body);
 void fake_segment_event(struct fake *f, uint32_t handle, unsigned what, uint64_t n_bytes);
 void fake_reply(struct fake *f, unsigned opcode, uint64_t cookie, const void *body, size_t n_body, const int *fds,
@@ -55,4 +71,18 @@ struct shmb_segment *fake_open(struct fake *f, uint32_t handle, uint32_t flags);
 void fake_expect(struct fake *f, unsigned opcode);
 /* A one-way CLOSE of this handle. */
 void fake_expect_close(struct fake *f, uint32_t handle);
+/* The same request again, with REPEAT. */
+void fake_expect_repeat(struct fake *f, unsigned opcode, uint64_t cookie);
+/* CLAIM of this session, with its secret. */
+void fake_expect_claim(struct fake *f, uint64_t session);
 void fake_expect_nothing(struct fake *f);
+/* Waits until the library says something, or has gone. */
+void fake_wait(struct fake *f);
+
+/* A thread of the program's, or one that plays the broker; and its result. */
+pthread_t fake_start(void *(*fn)(void *), void *userdata);
+intptr_t fake_join(pthread_t thread);
+
+/* Fills what can be sent through @sock with this packet; returns how many. And takes so many from the library. */
+unsigned fake_fill(int sock, const void *packet, size_t n_bytes);
+void fake_drain(struct fake *f, unsigned n_packets);

@@ -1,7 +1,9 @@
 test_programs += \
 	tests/unit/test-client \
 	tests/unit/test-client-calls \
+	tests/unit/test-client-reconnect \
 	tests/unit/test-client-releases \
+	tests/unit/test-client-resume \
 	tests/unit/test-client-segment \
 	tests/unit/test-client-threads \
 	tests/unit/test-codec \

@@ -127,6 +127,36 @@ START_TEST(a_refusal_is_final)
 }
 END_TEST
 
+/* Another broker does not have that memory: what was in it is told by packet, and another is asked for. */
+START_TEST(another_broker_has_none)
+{
+	const struct wire_batch *batch;
+	struct shmb_event event;
+
+	begin_sharing();
+	for (int i = 0; i < 3; i++)
+		(void)shmb_close(fake_open(&fake, ++handle, 0));
+	shared->tail = 1;
+	fake_greet(&fake, WIRE_RESUMED, FAKE_SESSION);
+	ck_assert_int_eq(shmb_dispatch(fake.conn, SHMB_FOREVER, &event), 1);
+	ck_assert_uint_eq(event.what, SHMB_EVENT_RESUMED);
+	ck_assert_ptr_null(fake.conn->releases);
+
+	fake_expect(&fake, WIRE_CLOSE);
+	ck_assert_uint_eq(fake.request.header->flags, WIRE_FLAG_ONE_WAY);
+	batch = fake.request.body;
+	ck_assert_uint_eq(batch->count, 2);
+	ck_assert_mem_eq(batch + 1, ((const uint32_t[]){handle - 1, handle}), 2 * sizeof(uint32_t));
+
+	munmap(shared, sizeof(*shared));
+	ck_assert_int_eq(answer_releases(MEMFD_SEALS_SHARED), 0);
+	fake_expect(&fake, WIRE_RELEASES);
+	fake_expect(&fake, WIRE_PING);
+	(void)shmb_close(fake_open(&fake, ++handle, 0));
+	fake_expect_nothing(&fake);
+}
+END_TEST
+
 /* Memory that somebody could shrink under us is none. */
 START_TEST(an_unsealed_one_is_refused)
 {
@@ -149,6 +179,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, the_doorbell_is_rung);
 	tcase_add_test(tcase, a_full_one_is_left_alone);
 	tcase_add_test(tcase, a_refusal_is_final);
+	tcase_add_test(tcase, another_broker_has_none);
 	tcase_add_test(tcase, an_unsealed_one_is_refused);
 	suite_add_tcase(suite, tcase);
 	return suite;

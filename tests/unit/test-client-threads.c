@@ -61,14 +61,6 @@ static uint64_t cookie(void)
 	return fake.request.header->cookie;
 }
 
-static pthread_t start(void *(*fn)(void *), void *userdata)
-{
-	pthread_t thread;
-
-	ck_assert_int_eq(pthread_create(&thread, NULL, fn, userdata), 0);
-	return thread;
-}
-
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 /* Each answer must be that of the question. */
@@ -101,7 +93,7 @@ START_TEST(answers_out_of_order)
 	struct codec_target target;
 
 	for (uintptr_t i = 0; i < N_THREADS; i++)
-		threads[i] = start(ask_many, (void *)(i + 1));
+		threads[i] = fake_start(ask_many, (void *)(i + 1));
 
 	/* Wait until all have asked, and answer the last first. */
 	for (int round = 0; round < N_ROUNDS; round++) {
@@ -150,9 +142,9 @@ START_TEST(opens_closes_and_an_event)
 	pthread_t threads[N_THREADS], waiter;
 	struct shmb_event event = {0};
 
-	waiter = start(take_event, &event);
+	waiter = fake_start(take_event, &event);
 	for (int i = 0; i < N_THREADS; i++)
-		threads[i] = start(open_and_close, NULL);
+		threads[i] = fake_start(open_and_close, NULL);
 
 	while (n_closed < N_THREADS * N_ROUNDS) {
 		struct scm_message m = {.data = fake.in, .data_max = sizeof(fake.in)};
@@ -196,14 +188,6 @@ static void *ping(_unused_ void *userdata)
 	return (void *)(intptr_t)shmb_ping(fake.conn, NULL);
 }
 
-static intptr_t result_of(pthread_t thread)
-{
-	void *result;
-
-	ck_assert_int_eq(pthread_join(thread, &result), 0);
-	return (intptr_t)result;
-}
-
 /* _i: which of the two is first, and so has the reader's role when the other's time is over, or its own. */
 START_TEST(one_times_out_and_the_other_goes_on)
 {
@@ -214,21 +198,21 @@ START_TEST(one_times_out_and_the_other_goes_on)
 
 	ck_assert_int_eq(shmb_conn_set_timeout(fake.conn, 20 * SHORT_USEC), 0);
 	if (_i == 0) {
-		waiter = start(open_waiting, &segment);
+		waiter = fake_start(open_waiting, &segment);
 		expect_soon(WIRE_OPEN);
 		open_cookie = cookie();
 	}
-	pinger = start(ping, NULL);
+	pinger = fake_start(ping, NULL);
 	expect_soon(WIRE_PING);
 	if (_i == 1) {
-		waiter = start(open_waiting, &segment);
+		waiter = fake_start(open_waiting, &segment);
 		expect_soon(WIRE_OPEN);
 		open_cookie = cookie();
 	}
 
-	ck_assert_int_eq(result_of(pinger), -ETIMEDOUT);
+	ck_assert_int_eq(fake_join(pinger), -ETIMEDOUT);
 	fake_give(&fake, WIRE_OPEN, open_cookie, &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
-	ck_assert_int_eq(result_of(waiter), 0);
+	ck_assert_int_eq(fake_join(waiter), 0);
 	(void)shmb_close(segment);
 }
 END_TEST
@@ -237,55 +221,36 @@ START_TEST(end_of_the_broker_ends_all)
 {
 	struct shmb_segment *segment;
 	struct shmb_event event;
-	pthread_t waiters[2] = {start(open_waiting, &segment), start(open_waiting, &segment)};
+	pthread_t waiters[2] = {fake_start(open_waiting, &segment), fake_start(open_waiting, &segment)};
 
 	expect_soon(WIRE_OPEN);
 	expect_soon(WIRE_OPEN);
 	fake.sock = fd_close(fake.sock);
 	ck_assert_int_eq(shmb_dispatch(fake.conn, SHMB_FOREVER, &event), -ENOTCONN);
-	ck_assert_int_eq(result_of(waiters[0]), -ENOTCONN);
-	ck_assert_int_eq(result_of(waiters[1]), -ENOTCONN);
+	ck_assert_int_eq(fake_join(waiters[0]), -ENOTCONN);
+	ck_assert_int_eq(fake_join(waiters[1]), -ENOTCONN);
 }
 END_TEST
 
 /* --- full queues -------------------------------------------------------------------------------------------------- */
-
-static unsigned fill(int sock, const void *packet, size_t n_bytes)
-{
-	struct iovec iov = {(void *)packet, n_bytes};
-	unsigned n = 0;
-
-	while (scm_send(sock, &iov, 1, NULL, 0, MSG_DONTWAIT) == 0)
-		n++;
-	return n;
-}
-
-static unsigned drain(void)
-{
-	struct scm_message m = {.data = fake.in, .data_max = sizeof(fake.in)};
-	unsigned n = 0;
-
-	while (scm_recv(fake.sock, &m, MSG_DONTWAIT) == 0)
-		n++;
-	return n;
-}
 
 START_TEST(closing_into_a_full_queue)
 {
 	struct shmb_segment *segments[3];
 	const struct wire_batch *batch;
 	uint64_t ping_cookie;
+	unsigned n_junk;
 
 	for (uint32_t i = 0; i < 3; i++)
 		segments[i] = fake_open(&fake, i + 1, 0);
 	ck_assert_int_eq(shmb_conn_set_timeout(fake.conn, SHORT_USEC), 0);
-	ck_assert_uint_gt(fill(fake.conn->fd, "junk", 4), 0);
+	n_junk = fake_fill(fake.conn->fd, "junk", 4);
 	for (uint32_t i = 0; i < 3; i++)
 		(void)shmb_close(segments[i]);
 	ck_assert_int_eq(shmb_ping(fake.conn, NULL), -ETIMEDOUT);
 
 	/* They go out before the next request. */
-	ck_assert_uint_gt(drain(), 0);
+	fake_drain(&fake, n_junk);
 	ping_cookie = fake_next_cookie(&fake) + 1;
 	fake_reply(&fake, WIRE_PING, ping_cookie, NULL, 0, NULL, 0);
 	ck_assert_int_eq(shmb_ping(fake.conn, NULL), 0);
@@ -326,15 +291,15 @@ START_TEST(both_queues_full)
 	codec_begin(&w, fake.out, sizeof(fake.out));
 	codec_put(&w, &event, sizeof(event));
 	n = codec_end(&w, WIRE_SEGMENT, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
-	ck_assert_uint_gt(fill(fake.sock, fake.out, n), 0);
-	ck_assert_uint_gt(fill(fake.conn->fd, "junk", 4), 0);
+	(void)fake_fill(fake.sock, fake.out, n);
+	(void)fake_fill(fake.conn->fd, "junk", 4);
 
 	for (int i = 0; i < N_THREADS; i++)
-		threads[i] = start(ping, NULL);
-	broker = start(read_when_there_is_room, NULL);
+		threads[i] = fake_start(ping, NULL);
+	broker = fake_start(read_when_there_is_room, NULL);
 	for (int i = 0; i < N_THREADS; i++)
-		ck_assert_int_eq(result_of(threads[i]), 0);
-	ck_assert_int_eq(result_of(broker), 0);
+		ck_assert_int_eq(fake_join(threads[i]), 0);
+	ck_assert_int_eq(fake_join(broker), 0);
 }
 END_TEST
 
@@ -520,15 +485,15 @@ START_TEST(fork_while_another_thread_waits)
 	static struct fake child;
 	pid_t pid;
 
-	waiter = start(open_waiting, &segment);
+	waiter = fake_start(open_waiting, &segment);
 	expect_soon(WIRE_OPEN);
-	broker = start(answer_fork_and_open, &child);
+	broker = fake_start(answer_fork_and_open, &child);
 	pid = fork();
 	if (pid == 0)
 		_exit(shmb_ping(fake.conn, NULL) != 0 || fake.conn->n_refs != 1);
 	check_child(pid);
-	ck_assert_int_eq(result_of(waiter), 0);
-	ck_assert_int_eq(result_of(broker), 0);
+	ck_assert_int_eq(fake_join(waiter), 0);
+	ck_assert_int_eq(fake_join(broker), 0);
 	(void)shmb_close(segment);
 	fd_close(child.sock);
 }
