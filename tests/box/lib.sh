@@ -140,6 +140,12 @@ pid_of()
 	sc show --property MainPID --value "$1"
 }
 
+# program_of UNIT
+program_of()
+{
+	sc show --property ExecStart --value "$1" | sed 's/.*path=\([^ ]*\).*/\1/'
+}
+
 # state UNIT: such as "active running"
 state()
 {

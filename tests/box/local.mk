@@ -26,7 +26,7 @@ tests/box/installed: $(PROGRAMS) $(LTLIBRARIES) $(DATA)
 	$(AM_V_GEN)rm -rf $(box_stage) && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR=$(box_stage) \
 		systemdsystemunitdir=/usr/local/lib/systemd/system systemduserunitdir=/usr/local/lib/systemd/user \
 		sysusersdir=/usr/local/lib/sysusers.d tmpfilesdir=/usr/local/lib/tmpfiles.d >/dev/null && touch $@
-$(box_scripts:.sh=.log): tests/box/installed tests/box/offend tests/survival/shmb-load
+$(box_scripts:.sh=.log): tests/box/installed $(check_PROGRAMS)
 
 CLEANFILES += tests/box/installed
 clean-local:

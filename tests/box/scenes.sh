@@ -163,8 +163,8 @@ stop_and_start()
 # Another file of the same name, as an update makes it.
 update()
 {
-	binary=$(sc show --property ExecStart --value "$broker" | sed 's/.*path=\([^ ]*\).*/\1/')
-	cp "$binary" "$binary.new" && mv "$binary.new" "$binary" && sc restart "$broker"
+	program=$(program_of "$broker")
+	cp "$program" "$program.new" && mv "$program.new" "$program" && sc restart "$broker"
 }
 
 # kill_main SIGNAL UNIT

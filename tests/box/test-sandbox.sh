@@ -2,7 +2,6 @@
 # The sandbox of the service keeps nothing from working: all tests of the system pass in it, and the service knows users.
 . "$(dirname "$0")/lib.sh"
 
-unit=$(sc show -P FragmentPath "$broker")
 programs=/usr/local/lib/shmb-test
 
 # sandbox NAME LINE...: makes units NAME@PROGRAM.service, which run a test program in the service's sandbox
@@ -12,8 +11,9 @@ sandbox()
 	shift
 	{
 		printf '%s\n' '[Service]' Type=oneshot "ExecStart=$programs/%i" "StandardOutput=append:/run/$name-%i" \
-			"Environment=SHMBROKERD=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")"
-		sed '1,/^User=/d' "$unit"
+			"Environment=SHMBROKERD=$(program_of "$broker") SHMBROKER_KEEPER=$(program_of "$keeper")" \
+			"Environment=top_builddir=$programs"
+		sed '1,/^User=/d' "$(sc show -P FragmentPath "$broker")"
 		printf '%s\n' "$@"
 	} >"/run/systemd/system/$name@.service"
 	sc daemon-reload
@@ -40,14 +40,15 @@ run_in()
 
 test_system()
 {
-	mkdir "$programs"
+	mkdir -p "$programs/tests"
 	find "$top_builddir/tests/system" -name 'test-*' -perm -100 -type f ! -name '*.sh' -exec cp {} "$programs" \;
+	cp "$top_builddir"/tests/*-faults "$programs/tests"
 	sandbox in-the-sandbox User=shmbroker
 	# shellcheck disable=SC2046 # words
-	run_in in-the-sandbox $(ls "$programs")
+	run_in in-the-sandbox $(cd "$programs" && ls test-*)
 	# The test has to become other users, not the broker.
 	sandbox with-other-users User=root Group=root UMask=0022 'SystemCallFilter=@setuid setgroups @chown' \
-		'CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_FOWNER'
+		'CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE CAP_FOWNER CAP_NET_ADMIN'
 	# shellcheck disable=SC2046 # words
 	run_in with-other-users $(cd /run && grep -l 'SKIP only root' in-the-sandbox-* | sed 's/in-the-sandbox-//')
 }
