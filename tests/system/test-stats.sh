@@ -136,7 +136,8 @@ test_recover()
 	says "nothing is aside, and that is told" "no state is set aside"
 	run 3 ctl recover --discard
 
-	# The restart before was the first time that it was taken over.
+	crash
+	figure SEGMENTS 2
 	crash
 	figure ASIDE '1, kept until'
 	figure ASIDE-SEGMENTS 2
@@ -193,7 +194,7 @@ test_off()
 # shellcheck disable=SC3045 # every shell of Linux has it
 ulimit -c 0
 config='[broker]
-recovery_attempts = 1'
+recovery_attempts = 2'
 start_keeper
 start_kept
 for test in usage figures openmetrics restart users recover discard keeper off; do
