@@ -23,6 +23,8 @@ libshmb_test_la_SOURCES = \
 	tests/lib/asuser.h \
 	tests/lib/fakebroker.c \
 	tests/lib/fakebroker.h \
+	tests/lib/fakeserver.c \
+	tests/lib/fakeserver.h \
 	tests/lib/fdcheck.c \
 	tests/lib/fdcheck.h \
 	tests/lib/harness.c \

@@ -5,6 +5,7 @@ test_programs += \
 	tests/unit/test-client-releases \
 	tests/unit/test-client-resume \
 	tests/unit/test-client-segment \
+	tests/unit/test-client-stale \
 	tests/unit/test-client-threads \
 	tests/unit/test-codec \
 	tests/unit/test-codec-write \
