@@ -17,8 +17,9 @@
  *              -EINVAL          an argument that makes no sense (NULL, unknown flags, no name, an options struct that
  *                               is smaller than this header's or asks for what this library does not know)
  *              -ENOMEM          no memory here or there
- *              -ENOTCONN        the connection is broken or was closed by the broker; stays so: connect again.
- *                               What is mapped stays valid
+ *              -ENOTCONN        the connection is lost, and no broker answers; the next call looks for one again. What
+ *                               is mapped stays valid
+ *              -ESTALE          by a segment: the broker has forgotten it (see Restarts); open or create it anew
  *              -ETIMEDOUT       no answer within the connection's time limit; the connection stays usable
  *              -EPROTO          the broker said something that makes no sense; the connection is broken
  *              -EOPNOTSUPP      this broker or kernel cannot do that
@@ -28,9 +29,17 @@
  *              -EOWNERDEAD      the connection was made before a fork that did not carry it over (SHMB_CONNECT_FORK)
  * Blocks:    a function that talks to the broker waits for its answer, up to the connection's time limit. Getters,
  *            mapping and closing do not wait.
+ * Restarts:  a broker that is restarted, upgraded or killed goes on with every connection. Calls that are under way take
+ *            a little longer then, and come to the same as if nothing had happened; what they change is changed once.
+ *            Events may be missed meanwhile: SHMB_EVENT_RESUMED tells.
+ *            Where nothing of the broker is left, a connection made by shmb_connect() is made anew by the next call,
+ *            or by the one that waits, within its time limit. What was held is claimed. If the broker does not know of
+ *            it, the connection goes on without: SHMB_EVENT_RESET. Then segments of before are -ESTALE; what is mapped
+ *            stays valid, what was not can still be mapped, and each is still to be closed. A call that was under way
+ *            is made anew, unless it was by such a segment.
  * Threads:   every function may be called by several threads at a time, on the same connection too; calls of one
- *            connection do not wait for each other's answers. A segment or connection must not be in use while it is
- *            closed.
+ *            connection do not wait for each other's answers; but while it is made anew, all wait for that, each as
+ *            long as its own time limit. A segment or connection must not be in use while it is closed.
  * Signals:   none is raised (no SIGPIPE) and none is caught. A call interrupted by a handler goes on. No function may
  *            be called by a signal handler.
  * Fork:      a child has no connection, and is told so by -EOWNERDEAD, unless SHMB_CONNECT_FORK asks for one: see
@@ -107,7 +116,9 @@ struct shmb_connect_options {
  * the owner of that folder.
  *
  * options->timeout_usec is the time limit of each call of the connection, this one included: 0 for 30 seconds,
- * SHMB_FOREVER for none.
+ * SHMB_FOREVER for none. A broker that is just being restarted is waited for.
+ *
+ * When the connection is lost later, another one is made to the same path, with the same care about who listens there.
  *
  * The broker sees the ids that the process has now. A program that changes its identity connects again.
  *
@@ -136,7 +147,8 @@ int shmb_connect(const struct shmb_connect_options *options, struct shmb_conn **
  * @ret_conn:  the connection; end it with shmb_disconnect()
  * @reterr:    why not, in words; or NULL
  *
- * Nobody is asked who is at the other end: the caller knows. The socket is made blocking and close-on-exec.
+ * Nobody is asked who is at the other end: the caller knows. The socket is made blocking and close-on-exec. There is no
+ * path to connect to again: when the broker's end is gone, the connection is -ENOTCONN for ever.
  *
  * Ownership:  @fd is the connection's on success only
  * Blocks:     up to options->timeout_usec
@@ -173,6 +185,9 @@ struct shmb_conn *shmb_disconnect(struct shmb_conn *conn);
  * other call on the connection may have read an event as well, so dispatch after those too, before waiting. Nothing but
  * waiting may be done with it.
  *
+ * The number stays, also when another connection takes the place of one that was lost. It is another socket then, which
+ * epoll has to be told of: see SHMB_EVENT_SOCKET.
+ *
  * Ownership:  the connection's; valid until shmb_disconnect()
  * Return:     the descriptor, or -EINVAL
  * Since:      0.1
@@ -183,7 +198,7 @@ int shmb_conn_get_fd(const struct shmb_conn *conn);
  * shmb_conn_session() - the number of a connection
  * @conn:  the connection
  *
- * It is the one that shmb_holders() shows.
+ * It is the one that shmb_holders() shows. It is another after SHMB_EVENT_RESET.
  *
  * Return:     the number; 0 for NULL
  * Since:      0.1
@@ -233,14 +248,15 @@ int shmb_ping(struct shmb_conn *conn, struct shmb_error *reterr);
 #define SHMB_EVENT_REMOVED 3u
 #define SHMB_EVENT_REPLACED 4u
 #define SHMB_EVENT_GOODBYE 5u
+/* of the whole connection, as GOODBYE */
 #define SHMB_EVENT_SOCKET 6u
 #define SHMB_EVENT_RESUMED 7u
 #define SHMB_EVENT_RESET 8u
 
 struct shmb_event {
 	uint32_t what;		      /* SHMB_EVENT_* */
-	uint32_t lost;		      /* events dropped before this one, because nobody took them */
-	struct shmb_segment *segment; /* the caller's own handle; NULL for GOODBYE */
+	uint32_t lost;		      /* events dropped before this one, or at least one that may have been missed */
+	struct shmb_segment *segment; /* the caller's own handle; NULL for those of the whole connection */
 	uint64_t id;
 	uint64_t generation;
 	uint64_t n_bytes;
@@ -257,9 +273,17 @@ struct shmb_event {
  *   SHMB_EVENT_GROWN      n_bytes is its new size, and shmb_segment_size() says so already
  *   SHMB_EVENT_REMOVED    its name is gone; the memory stays as long as it is held
  *   SHMB_EVENT_REPLACED   its name means another segment now
- * and SHMB_EVENT_GOODBYE, that the broker ends in good order: the next call returns -ENOTCONN. Those of a segment that
- * is closed already are dropped. Up to 64 wait here; the oldest is dropped for one more, and the next one taken says in
- * `lost` how many were.
+ * and of the connection, with segment NULL:
+ *   SHMB_EVENT_GOODBYE    the broker ends for good, and with it what is held; the next call returns -ENOTCONN
+ *   SHMB_EVENT_SOCKET     shmb_conn_get_fd() is another socket now, with the same number: who waits with epoll adds it
+ *                         again (poll and select need nothing)
+ *   SHMB_EVENT_RESUMED    another broker process goes on; all that is held is there, but events may have been missed,
+ *                         which `lost` counts as one: look at what depends on them, as by shmb_stat_id()
+ *   SHMB_EVENT_RESET      the broker knows nothing of what was held: segments of before are -ESTALE
+ * Programs that know nothing of these go on as well; later versions may have more.
+ *
+ * Events of a segment that is closed already are dropped. Up to 64 wait here; the oldest is dropped for one more, and
+ * the next one taken says in `lost` how many were.
  *
  * Blocks:     up to @timeout_usec
  * Ownership:  ret_event->segment is the caller's own handle, not a new one
@@ -420,7 +444,7 @@ int shmb_open_token(struct shmb_conn *conn, const uint8_t token[SHMB_TOKEN_BYTES
  *
  * Mappings stay valid, and keep the memory, until shmb_unmap(); but the broker counts the hold as gone. The broker is
  * told without waiting for its answer. When the send queue is full, room for that is waited for, up to the connection's
- * time limit; after that the next call sends it along.
+ * time limit; after that the next call sends it along. So it does where the connection is lost.
  *
  * Return:     NULL, so that `segment = shmb_close(segment)` leaves nothing behind
  * Since:      0.1
