@@ -58,8 +58,17 @@ static bool import_segment_is_good(const struct import *im, const struct registr
 	       rec->generation < im->old->header->next_generation && rec->n_bytes > 0 &&
 	       rec->n_bytes <= rec->max_bytes && rec->max_bytes <= limit_defaults[LIMIT_SEGMENT_BYTES].ceiling &&
 	       rec->sharing < WIRE_SHARING_N && rec->lifetime < WIRE_LIFETIME_N && rec->mode <= 0777 &&
-	       (rec->huge_shift == 0 || rec->huge_shift == 21 || rec->huge_shift == 30) &&
-	       !segment_find_id(im->b, rec->id);
+	       (rec->huge_shift == 0 || rec->huge_shift == 21 || rec->huge_shift == 30);
+}
+
+/* Where two states come together that did not know of each other, an id may be taken: what comes later gets another. */
+static bool import_find_id(const struct import *im, struct registry_segment *rec)
+{
+	if (!segment_find_id(im->b, rec->id))
+		return true;
+	if (im->beside)
+		rec->id = im->b->registry.header->next_segment_id++;
+	return im->beside;
 }
 
 static bool import_file_is_good(int fd, const struct registry_segment *rec)
@@ -71,21 +80,31 @@ static bool import_file_is_good(int fd, const struct registry_segment *rec)
 	       memfd_usage(fd, &n_allocated, &n_bytes) == 0 && n_bytes >= rec->max_bytes;
 }
 
+/* A RECOVER was not finished, and this one had its turn before. */
+static bool import_is_there(const struct import *im, const struct registry_segment *rec)
+{
+	const struct segment *s = im->beside ? segment_find_id(im->b, rec->id) : NULL;
+
+	return s && s->rec->generation == rec->generation && s->rec->created_usec == rec->created_usec;
+}
+
 static int import_segment(struct import *im, uint32_t slot)
 {
 	struct registry_segment rec;
 	struct registry_text buf;
 	const struct registry_text *text;
+	uint64_t key;
 	int fd, r;
 
-	if (!import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)))
+	if (!import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)) || import_is_there(im, &rec))
 		return 0;
 	text = import_text(im, &rec, &buf);
-	fd = kept_set_steal(im->kept, KEEP_KEY(KEEP_SEGMENT, rec.id));
+	key = KEEP_KEY(KEEP_SEGMENT, rec.id);
+	fd = kept_set_steal(im->kept, key);
 	if (fd < 0 || !import_segment_is_good(im, &rec) || !import_names_are_good(&rec, text) ||
-	    !import_file_is_good(fd, &rec)) {
-		if (fd >= 0)
-			keeping_drop(im->b, KEEP_KEY(KEEP_SEGMENT, rec.id));
+	    !import_file_is_good(fd, &rec) || !import_find_id(im, &rec)) {
+		if (fd >= 0 && !im->beside)
+			keeping_drop(im->b, key);
 		fd_close(fd);
 		im->n_lost_segments++;
 		return 0;
@@ -101,16 +120,24 @@ static int import_segment(struct import *im, uint32_t slot)
 	return 0;
 }
 
+/* Each in the slot that it had, where that can be: clients go through them by it, page by page. */
 static int import_segments(struct import *im)
 {
-	uint32_t n = registry_n_used(im->old, REGISTRY_SEGMENTS);
+	struct registry *registry = &im->b->registry;
+	uint32_t n = registry_n_used(im->old, REGISTRY_SEGMENTS), unused;
+	bool in_place = !im->beside && n <= registry->header->tables[REGISTRY_SEGMENTS].n_max;
 	int r = 0;
 
 	for (uint32_t slot = 0; slot < n && r == 0; slot++) {
 		r = import_segment(im, slot);
+		if (in_place && !im->segments[slot] && !registry_alloc(registry, REGISTRY_SEGMENTS, &unused))
+			r = -ENOMEM;
 		if (slot % IMPORT_TELL == IMPORT_TELL - 1 && !im->beside)
 			service_recovering(im->b, slot, n);
 	}
+	for (uint32_t slot = n; in_place && r == 0 && slot-- > 0;)
+		if (!im->segments[slot])
+			registry_free(registry, REGISTRY_SEGMENTS, slot);
 	return r;
 }
 
@@ -132,14 +159,18 @@ static int import_grants(struct import *im)
 static void import_owners(struct import *im)
 {
 	struct registry_segment rec;
+	struct session *owner;
 
 	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_SEGMENTS); slot++) {
-		if (!im->segments[slot] || !import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)))
+		if (!im->segments[slot] || !segment_needs_owner(im->segments[slot]) ||
+		    !import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)) ||
+		    rec.owner_session >= registry_n_used(im->old, REGISTRY_SESSIONS))
 			continue;
-		if (rec.state != WIRE_STATE_ORPHANED &&
-		    rec.owner_session < registry_n_used(im->old, REGISTRY_SESSIONS) && im->sessions[rec.owner_session])
-			segment_own(im->segments[slot], im->sessions[rec.owner_session],
-				    im->sessions[rec.owner_session]->slot);
+		owner = im->sessions[rec.owner_session];
+		if (!owner)
+			owner = im->heirs[rec.owner_session];
+		if (owner)
+			segment_own(im->segments[slot], owner, owner->slot);
 	}
 }
 
@@ -186,11 +217,14 @@ static int import_alloc(struct import *im)
 
 	im->segments = calloc(n_segments + 1, sizeof(struct segment *));
 	im->sessions = calloc(n_sessions + 1, sizeof(struct session *));
+	im->heirs = calloc(n_sessions + 1, sizeof(struct session *));
 	im->holds = calloc(n_holds + 1, sizeof(struct hold *));
 	im->ids = calloc(n_segments + 1, sizeof(*im->ids));
 	im->groups = calloc(n_sessions + 1, sizeof(*im->groups));
 	im->next_group = calloc(n_groups + 1, sizeof(*im->next_group));
-	return im->segments && im->sessions && im->holds && im->ids && im->groups && im->next_group ? 0 : -ENOMEM;
+	return im->segments && im->sessions && im->heirs && im->holds && im->ids && im->groups && im->next_group
+		       ? 0
+		       : -ENOMEM;
 }
 
 int import_run(struct import *im)
@@ -237,6 +271,13 @@ static struct segment *import_find_namesake(struct broker *b, const struct segme
 	return NULL;
 }
 
+static int import_compare_segments(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
 /* Of two of one name, which a death while one took the place of the other leaves, the later has it. */
 static void import_settle_name(struct import *im, struct segment *s)
 {
@@ -244,7 +285,9 @@ static void import_settle_name(struct import *im, struct segment *s)
 	struct segment *other;
 
 	while ((other = import_find_namesake(b, s))) {
-		bool later = s->rec->generation > other->rec->generation;
+		bool ours = bsearch(&other->rec->id, im->ids, im->n_segments, sizeof(*im->ids),
+				    import_compare_segments);
+		bool later = ours && s->rec->generation > other->rec->generation;
 
 		im->n_renamed++;
 		segment_unname(b, later ? other : s, WIRE_WHAT_REPLACED);
@@ -263,28 +306,37 @@ static void import_settle_sessions(struct import *im)
 			session_end(s);
 }
 
-void import_settle(struct import *im)
+static void import_settle_segments(struct import *im, bool orphans, void (*settle)(struct import *, struct segment *))
 {
-	import_settle_sessions(im);
 	for (uint64_t i = 0; i < im->n_segments; i++) {
 		struct segment *s = segment_find_id(im->b, im->ids[i]);
 
-		if (s && s->rec->state != WIRE_STATE_ORPHANED) {
-			import_settle_name(im, s);
-			s = segment_find_id(im->b, im->ids[i]);
-			/* It has lost its name just now, which has settled it. */
-			if (s && s->rec->state == WIRE_STATE_ORPHANED)
-				continue;
-		}
-		if (s)
-			segment_settle(im->b, s);
+		if (s && (s->rec->state == WIRE_STATE_ORPHANED) == orphans)
+			settle(im, s);
 	}
+}
+
+static void import_settle_segment(struct import *im, struct segment *s)
+{
+	segment_settle(im->b, s);
+}
+
+void import_settle(struct import *im)
+{
+	import_settle_sessions(im);
+	if (im->n_segments > 0)
+		qsort(im->ids, im->n_segments, sizeof(*im->ids), import_compare_segments);
+	/* One may go before its turn has come; and who loses its name here is an orphan, and settled by that. */
+	import_settle_segments(im, true, import_settle_segment);
+	import_settle_segments(im, false, import_settle_name);
+	import_settle_segments(im, false, import_settle_segment);
 }
 
 void import_done(struct import *im)
 {
 	free(im->segments);
 	free(im->sessions);
+	free(im->heirs);
 	free(im->holds);
 	free(im->ids);
 	free(im->groups);

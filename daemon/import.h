@@ -27,6 +27,7 @@ struct import {
 
 	struct segment **segments; /* by their old slots */
 	struct session **sessions;
+	struct session **heirs; /* of those that are not there any more: who was forked from them */
 	struct hold **holds;
 	uint32_t *groups; /* of a session: the first of a chain of slots */
 	uint32_t *next_group;

@@ -27,8 +27,8 @@ static void import_chain_groups(struct import *im)
 	struct registry_groups rec;
 
 	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_GROUPS); slot++) {
-		if (!import_read(im, REGISTRY_GROUPS, slot, &rec, sizeof(rec)) || rec.n_gids > REGISTRY_GROUPS_GIDS ||
-		    rec.session >= registry_n_used(im->old, REGISTRY_SESSIONS))
+		if (!import_read(im, REGISTRY_GROUPS, slot, &rec, sizeof(rec)) || rec.n_gids == 0 ||
+		    rec.n_gids > REGISTRY_GROUPS_GIDS || rec.session >= registry_n_used(im->old, REGISTRY_SESSIONS))
 			continue;
 		im->next_group[slot] = im->groups[rec.session];
 		im->groups[rec.session] = slot + 1;
@@ -82,22 +82,26 @@ static int import_cred(const struct import *im, uint32_t slot, const struct regi
 	}
 	*cred = (struct peercred){.uid = rec->uid, .gid = rec->gid, .pid = (pid_t)rec->pid, .pidfd = life};
 	r = import_groups(im, slot, cred);
-	if (r == 0 && fd < 0)
+	/* One that was bound just before may not have been deposited yet. */
+	if (r == 0 && (fd < 0 || (life < 0 && rec->process_ino != 0)))
 		r = import_find_process(rec, cred);
 	return r;
 }
 
 /* --- sessions ---------------------------------------------------------------------------------------- */
 
-/* Takes @fd on 0. */
-static int import_connect(struct session *s, int fd)
+/* Takes @fd as soon as the session has it. */
+static int import_connect(struct session *s, int *fd)
 {
 	int r;
 
-	if (fd < 0)
+	if (*fd < 0)
 		return detached_new(s);
-	r = peer_new(s->b, fd, s, s->rec->flags & REGISTRY_SESSION_UNBOUND, &s->peer);
-	return r < 0 ? r : peer_watch_life(s->peer, s->cred.pidfd);
+	r = peer_new(s->b, *fd, s, s->rec->flags & REGISTRY_SESSION_UNBOUND, &s->peer);
+	if (r < 0)
+		return r;
+	*fd = -1;
+	return peer_watch_life(s->peer, s->cred.pidfd);
 }
 
 static int import_restore_session(struct import *im, uint32_t slot, const struct registry_session *rec, int *fd,
@@ -111,16 +115,36 @@ static int import_restore_session(struct import *im, uint32_t slot, const struct
 	if (r != 0)
 		return r;
 	r = session_restore(im->b, rec, &cred, session_socket_path(im->b, rec->path_hash), &s);
-	if (r == 0)
-		r = import_connect(s, *fd);
 	if (r < 0)
 		return r;
-	*fd = -1;
+	r = import_connect(s, fd);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		session_end(s);
+		return IMPORT_E_LOST;
+	}
 	im->sessions[slot] = s;
 	im->n_sessions++;
 	if (im->beside)
 		keeping_deposit(im->b, KEEP_KEY(KEEP_LIFE, rec->id), s->cred.pidfd);
 	return 0;
+}
+
+/* Where its id is taken: whether by itself, in a RECOVER that was not finished. Else it gets another. */
+static bool import_session_is_there(const struct import *im, struct registry_session *rec)
+{
+	const struct session *s;
+
+	DL_FOREACH (im->b->sessions.list, s)
+		if (s->rec->id == rec->id)
+			break;
+	if (!s)
+		return false;
+	if (s->rec->began_usec == rec->began_usec && s->rec->pid == rec->pid)
+		return true;
+	rec->id = im->b->registry.header->next_session_id++;
+	return false;
 }
 
 static int import_session(struct import *im, uint32_t slot)
@@ -133,16 +157,20 @@ static int import_session(struct import *im, uint32_t slot)
 		return 0;
 	fd = kept_set_steal(im->kept, KEEP_KEY(KEEP_SESSION, rec.id));
 	life = kept_set_steal(im->kept, KEEP_KEY(KEEP_LIFE, rec.id));
-	if (im->beside)
+	if (im->beside) {
 		fd = fd_close(fd);
+		if (import_session_is_there(im, &rec)) {
+			fd_close(life);
+			return 0;
+		}
+	}
 	if (rec.id == im->poison)
 		log_error("uid %u, pid %u: its request was in hand when the broker broke down, twice in a row; "
 			  "connection closed",
 			  rec.uid, rec.pid);
-	else if (rec.id > 0 && rec.id < im->old->header->next_session_id)
-		r = import_restore_session(im, slot, &rec, &fd, life);
-	else
-		fd_close(life);
+	else if (rec.id > 0 && rec.id < im->b->registry.header->next_session_id)
+		r = import_restore_session(im, slot, &rec, &fd, TAKE_FD(life));
+	fd_close(life);
 	if (r != IMPORT_E_LOST)
 		return r;
 	/* Whoever is at the other end shall see that it is over. */
@@ -156,47 +184,58 @@ static int import_session(struct import *im, uint32_t slot)
 	return 0;
 }
 
+struct import_kin {
+	uint64_t id, parent;
+	uint32_t slot;
+};
+
 static int import_compare_ids(const void *a, const void *b)
 {
-	const struct session *x = *(struct session *const *)a, *y = *(struct session *const *)b;
+	const struct import_kin *x = a, *y = b;
 
-	return x->rec->id < y->rec->id ? -1 : x->rec->id > y->rec->id;
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static struct session *import_find(struct session **sorted, size_t n, uint64_t id)
+/*
+ * Puts a session under the nearest of its forebears that is there, and notes it as the heir of those before that one. A
+ * parent began before its child, whatever a record says: else they could go round in a ring.
+ */
+static void import_parent(struct import *im, const struct import_kin *kin, size_t n, const struct import_kin *child)
 {
-	size_t from = 0, to = n;
+	struct session *s = im->sessions[child->slot];
 
-	while (from < to) {
-		size_t i = from + (to - from) / 2;
+	while (child && s) {
+		struct import_kin wanted = {.id = child->parent};
+		const struct import_kin *parent = bsearch(&wanted, kin, n, sizeof(*kin), import_compare_ids);
 
-		if (sorted[i]->rec->id < id)
-			from = i + 1;
-		else
-			to = i;
+		if (!parent || parent->id >= child->id)
+			return;
+		if (im->sessions[parent->slot]) {
+			session_adopt_fork(im->sessions[parent->slot], s);
+			return;
+		}
+		if (!im->heirs[parent->slot])
+			im->heirs[parent->slot] = s;
+		child = parent;
 	}
-	return from < n && sorted[from]->rec->id == id ? sorted[from] : NULL;
 }
 
-/* A parent began before its child, whatever a record says: else they could go round in a ring. */
 static int import_families(struct import *im)
 {
-	_cleanup_free_ struct session **sorted = calloc(im->n_sessions + 1, sizeof(*sorted));
-	struct session *parent;
+	uint32_t n_used = registry_n_used(im->old, REGISTRY_SESSIONS);
+	_cleanup_free_ struct import_kin *kin = calloc(n_used + UINT64_C(1), sizeof(*kin));
+	struct registry_session rec;
 	size_t n = 0;
 
-	if (!sorted)
+	if (!kin)
 		return -ENOMEM;
-	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_SESSIONS); slot++)
-		if (im->sessions[slot])
-			sorted[n++] = im->sessions[slot];
+	for (uint32_t slot = 0; slot < n_used; slot++)
+		if (import_read(im, REGISTRY_SESSIONS, slot, &rec, sizeof(rec)))
+			kin[n++] = (struct import_kin){.id = rec.id, .parent = rec.fork_parent, .slot = slot};
 	if (n > 0)
-		qsort(sorted, n, sizeof(struct session *), import_compare_ids);
-	for (size_t i = 0; i < n; i++) {
-		parent = sorted[i]->rec->fork_parent ? import_find(sorted, n, sorted[i]->rec->fork_parent) : NULL;
-		if (parent && parent->rec->id < sorted[i]->rec->id)
-			session_adopt_fork(parent, sorted[i]);
-	}
+		qsort(kin, n, sizeof(*kin), import_compare_ids);
+	for (size_t i = 0; i < n; i++)
+		import_parent(im, kin, n, &kin[i]);
 	return 0;
 }
 

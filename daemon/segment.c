@@ -391,25 +391,25 @@ void segment_begin(struct broker *b, struct segment *s)
 static int segment_restore_record(struct broker *b, struct segment *s, const struct registry_segment *rec,
 				  const struct registry_text *text)
 {
-	struct registry_text *copy;
-	uint32_t text_slot = REGISTRY_SLOT_NONE;
+	struct registry_segment copy = *rec;
+	struct registry_text *text_copy;
 
-	s->rec = registry_alloc(&b->registry, REGISTRY_SEGMENTS, &s->slot);
-	if (!s->rec)
-		return -ENOMEM;
-	s->rec->text = REGISTRY_SLOT_NONE;
+	copy.state = 0;
+	copy.text = copy.owner_session = REGISTRY_SLOT_NONE;
 	if (text) {
-		copy = registry_alloc(&b->registry, REGISTRY_TEXTS, &text_slot);
-		if (!copy)
+		text_copy = registry_alloc(&b->registry, REGISTRY_TEXTS, &copy.text);
+		if (!text_copy)
 			return -ENOMEM;
-		memcpy(copy->name_rest, text->name_rest, sizeof(copy->name_rest));
-		memcpy(copy->label, text->label, sizeof(copy->label));
-		registry_commit(&copy->state, 1);
+		memcpy(text_copy->name_rest, text->name_rest, sizeof(text_copy->name_rest));
+		memcpy(text_copy->label, text->label, sizeof(text_copy->label));
+		registry_commit(&text_copy->state, 1);
 	}
-	*s->rec = *rec;
-	s->rec->state = 0;
-	s->rec->text = text_slot;
-	s->rec->owner_session = REGISTRY_SLOT_NONE;
+	s->rec = registry_alloc(&b->registry, REGISTRY_SEGMENTS, &s->slot);
+	if (!s->rec) {
+		registry_free(&b->registry, REGISTRY_TEXTS, copy.text);
+		return -ENOMEM;
+	}
+	*s->rec = copy;
 	return segments_reserve_slot(b, s->slot);
 }
 

@@ -114,6 +114,8 @@ void segment_held(struct broker *b, struct segment *s);
 
 /* Its owner's session ends: @heir takes its place, or the name goes. May free it. */
 void segment_disown(struct broker *b, struct segment *s, struct session *heir);
+/* Whether its name hangs on a session: of its creator, or who was forked from that. */
+bool segment_needs_owner(const struct segment *s);
 void segment_own(struct segment *s, struct session *owner, uint32_t owner_slot);
 
 /* Publishing: first step, on the loop; then segment_seal(), for a freeze in the thread pool; then the last step. */

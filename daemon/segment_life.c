@@ -146,10 +146,17 @@ void segment_released(struct broker *b, struct segment *s)
 	segment_unname(b, s, WIRE_WHAT_REMOVED);
 }
 
-static bool segment_needs_owner(const struct segment *s)
+bool segment_needs_owner(const struct segment *s)
 {
-	return s->rec->lifetime == WIRE_LIFETIME_OWNER ||
-	       (s->rec->state == WIRE_STATE_UNPUBLISHED && s->rec->lifetime != WIRE_LIFETIME_PERSISTENT);
+	switch ((enum wire_state)s->rec->state) {
+	case WIRE_STATE_ACTIVE:
+		return s->rec->lifetime == WIRE_LIFETIME_OWNER;
+	case WIRE_STATE_UNPUBLISHED:
+		return s->rec->lifetime != WIRE_LIFETIME_PERSISTENT;
+	case WIRE_STATE_ORPHANED:
+		return false;
+	}
+	return false;
 }
 
 void segment_settle(struct broker *b, struct segment *s)
@@ -185,11 +192,13 @@ void segment_held(struct broker *b, struct segment *s)
 
 void segment_disown(struct broker *b, struct segment *s, struct session *heir)
 {
-	segment_leave_owner(s);
-	if (heir)
-		segment_own(s, heir, heir->slot);
-	else
+	if (!heir) {
 		segment_unname(b, s, WIRE_WHAT_REMOVED);
+		return;
+	}
+	/* From the one to the other in one store: it is never without. */
+	DL_DELETE2(s->owner->owned, s, owned_prev, owned_next);
+	segment_own(s, heir, heir->slot);
 }
 
 /* --- publishing and growing -------------------------------------------------------------------------- */

@@ -90,9 +90,9 @@ static void session_free(struct session *s)
 	/* Children now stand where this one stood. */
 	while ((child = s->fork_children)) {
 		DL_DELETE2(s->fork_children, child, fork_prev, fork_next);
-		child->fork_parent = s->fork_parent;
+		child->fork_parent = NULL;
 		if (s->fork_parent)
-			DL_APPEND2(s->fork_parent->fork_children, child, fork_prev, fork_next);
+			session_adopt_fork(s->fork_parent, child);
 	}
 	if (s->fork_parent)
 		DL_DELETE2(s->fork_parent->fork_children, s, fork_prev, fork_next);
@@ -123,12 +123,12 @@ static void session_begin_end(struct session *s)
 	fault_point("session-ending");
 	log_debug("session %llu of uid %u, pid %u ends with %u holds", (unsigned long long)s->rec->id,
 		  (unsigned)s->cred.uid, s->rec->pid, s->n_holds);
-	if (s->peer) {
+	if (s->peer)
 		keeping_drop(s->b, KEEP_KEY(KEEP_SESSION, s->rec->id));
-		if (s->cred.pidfd >= 0)
-			keeping_drop(s->b, KEEP_KEY(KEEP_LIFE, s->rec->id));
+	if ((s->peer || s->detached) && s->cred.pidfd >= 0)
+		keeping_drop(s->b, KEEP_KEY(KEEP_LIFE, s->rec->id));
+	if (s->peer)
 		peer_close(s->peer);
-	}
 	s->peer = NULL;
 	detached_free(s->detached);
 	while (s->waits)
@@ -272,7 +272,6 @@ uint32_t session_new(struct broker *b, struct peercred *cred, const char *socket
 	s->rec->next_handle = parent ? parent->rec->next_handle : 1;
 	s->rec->path_hash = session_path_hash(socket_path);
 	if (parent) {
-		s->rec->fork_parent = parent->rec->id;
 		s->rec->flags = REGISTRY_SESSION_FORKED | REGISTRY_SESSION_UNBOUND;
 		session_adopt_fork(parent, s);
 	}
@@ -291,6 +290,7 @@ int session_restore(struct broker *b, const struct registry_session *rec, struct
 		    const char *socket_path, struct session **ret_session)
 {
 	struct session *s = session_alloc(b, cred, socket_path);
+	struct registry_session copy;
 
 	if (!s)
 		return -ENOMEM;
@@ -301,8 +301,10 @@ int session_restore(struct broker *b, const struct registry_session *rec, struct
 		session_unalloc(s);
 		return -ENOMEM;
 	}
-	*s->rec = *rec;
-	s->rec->state = 0;
+	copy = *rec;
+	copy.state = 0;
+	copy.fork_parent = 0;
+	*s->rec = copy;
 	session_begin(s, cred);
 	*ret_session = s;
 	if (s->rec->flags & REGISTRY_SESSION_FORKED && !session_note_groups(s))
@@ -313,6 +315,7 @@ int session_restore(struct broker *b, const struct registry_session *rec, struct
 void session_adopt_fork(struct session *parent, struct session *child)
 {
 	child->fork_parent = parent;
+	child->rec->fork_parent = parent->rec->id;
 	DL_APPEND2(parent->fork_children, child, fork_prev, fork_next);
 }
 
