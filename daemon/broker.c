@@ -57,8 +57,8 @@ static void broker_on_stop(uv_signal_t *signal, int signum)
 	if (b->stopping)
 		return;
 	/* From a terminal, or where nobody keeps anything, it is for good. */
-	b->leaving = signum == SIGTERM && b->keeping.path;
-	log_info("stopping on signal %d%s", signum, b->leaving ? ", what there is stays with the keeper" : "");
+	b->for_good = signum != SIGTERM || !b->keeping.path;
+	log_info("stopping on signal %d%s", signum, b->for_good ? "" : ", what there is stays with the keeper");
 	b->stopping = true;
 	uv_stop(&b->loop);
 }
@@ -243,6 +243,11 @@ void broker_run(struct broker *b)
 	while (!b->stopping)
 		uv_run(&b->loop, UV_RUN_DEFAULT);
 	service_stopping(b);
+	if (b->for_good)
+		return;
+	keeping_settle(b);
+	/* Not before all that was done is answered: nobody repeats what he was told. */
+	b->leaving = true;
 }
 
 void broker_step(struct broker *b, bool wait)

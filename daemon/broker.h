@@ -62,7 +62,8 @@ struct broker {
 	uint8_t hash_key[16]; /* of names */
 	uint64_t hash_factor; /* of ids and handles; odd */
 	bool stopping;
-	bool leaving; /* it ends, but what there is goes on under the next process */
+	bool for_good; /* when it stops, what there is ends with it */
+	bool leaving;  /* it has stopped, and what there is goes on under the next process */
 	/* One packet in and one out at a time; never both by two requests. */
 	alignas(8) uint8_t rx[WIRE_PACKET_MAX];
 	alignas(8) uint8_t tx[WIRE_PACKET_MAX];

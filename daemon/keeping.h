@@ -95,6 +95,11 @@ int keeping_set_aside(struct broker *b) _must_check_;
 
 /* From now on the loop looks after it. */
 void keeping_watch(struct broker *b);
+/*
+ * Before the end of a broker whose state is to stay: a keeper that has been started again meanwhile shall have all of
+ * it. The loop goes on as long as that takes, some seconds at most.
+ */
+void keeping_settle(struct broker *b);
 /* Stops for good; what is kept stays there. @end: the keeper drops everything and ends. */
 void keeping_close(struct broker *b, bool end);
 

@@ -16,10 +16,14 @@
 #include "common/scm.h"
 #include "common/unixsock.h"
 #include "daemon/broker.h"
+#include "daemon/clock.h"
 #include "daemon/log.h"
 
 /* It may have to be started, and another broker to end. */
 enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000, KEEPING_GONE_MSEC = 10 };
+
+/* So long a broker that is told to stop waits for a keeper that does not have everything. */
+#define KEEPING_SETTLE_USEC (3 * USEC_PER_SEC)
 
 /*
  * Room for some 550 messages of one descriptor, many more than come while the keeper naps. One that hangs shall not leave
@@ -288,6 +292,23 @@ static int keeping_ask(struct broker *b, enum keep_op op, uint32_t set, struct k
 	if (r == 0)
 		r = keeping_answer(k, KEEP_SYNCED, &m, answer);
 	return r;
+}
+
+void keeping_settle(struct broker *b)
+{
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + KEEPING_SETTLE_USEC;
+	alignas(8) uint8_t buf[KEEP_MESSAGE_MAX];
+	struct keeping *k = &b->keeping;
+	int r = 0;
+
+	/* It may have ended without our knowing yet. */
+	keeping_send(k);
+	if (k->welcomed && !k->catching)
+		r = keeping_ask(b, KEEP_SYNC, 0, (struct keep_message *)buf);
+	if (r < 0 && k->fd >= 0)
+		keeping_lose(b, strerror(-r));
+	while ((k->catching || k->state == WIRE_KEEPING_LOST) && clock_usec(CLOCK_MONOTONIC) < until)
+		uv_run(&b->loop, UV_RUN_ONCE);
 }
 
 int keeping_set_aside(struct broker *b)

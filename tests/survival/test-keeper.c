@@ -170,6 +170,19 @@ START_TEST(test_broker_then_keeper)
 }
 END_TEST
 
+/* As when both are updated: a broker that is told to stop first gives everything to the keeper that has just begun. */
+START_TEST(test_keeper_then_stop)
+{
+	begin();
+	survivor_kill_keeper(&s);
+	survivor_stop(&s);
+	survivor_again(&s);
+	raw_expect_resumed(one);
+	expect_all();
+	end();
+}
+END_TEST
+
 /* A broker that has just taken over is as good as the one before. */
 START_TEST(test_keeper_right_after_a_restart)
 {
@@ -410,6 +423,7 @@ static Suite *make_suite(void)
 	tcase_add_test(t, test_created_without_a_keeper);
 	tcase_add_test(t, test_both_at_once);
 	tcase_add_test(t, test_broker_then_keeper);
+	tcase_add_test(t, test_keeper_then_stop);
 	tcase_add_test(t, test_keeper_right_after_a_restart);
 	tcase_add_test(t, test_keeper_stopped);
 	tcase_add_test(t, test_keeper_stopped_and_broker_killed);
