@@ -85,7 +85,9 @@ uint32_t detached_claim(struct session *by, const struct wire_claim *claim, stru
 
 	if (!s)
 		return WIRE_STATUS_NOT_FOUND;
-	if (by->holds || by->waits || by->owned || by->releases || by->fork_children)
+	/* Nothing may hang on it yet; and of a socket of a pair the kernel will not tell the next broker whose it is. */
+	if (by->holds || by->waits || by->owned || by->releases || by->fork_children ||
+	    by->rec->flags & REGISTRY_SESSION_FORKED)
 		return WIRE_STATUS_STATE;
 	/* Should we die in between, neither has the connection, and the client claims once more over the next. */
 	registry_commit(&by->rec->state, SESSION_ENDING);
@@ -99,6 +101,7 @@ uint32_t detached_claim(struct session *by, const struct wire_claim *claim, stru
 	by->peer = NULL;
 	s->socket_path = by->socket_path;
 	s->rec->path_hash = by->rec->path_hash;
+	s->rec->flags &= ~(uint32_t)REGISTRY_SESSION_FORKED;
 	s->limits = by->limits;
 	keeping_drop(b, KEEP_KEY(KEEP_SESSION, by->rec->id));
 	keeping_drop(b, KEEP_KEY(KEEP_LIFE, by->rec->id));

@@ -124,10 +124,12 @@ static uint32_t create_new(struct request *rq, const struct segment_spec *spec, 
 		segment_unname(rq->b, s, WIRE_WHAT_REPLACED);
 		return status;
 	}
-	/* With two of one name, should we die here, the later one has it. */
 	segment_begin(rq->b, s);
-	if (existing)
+	if (existing) {
+		/* With two of one name, should we die here, the later one has it: the earlier goes when that is safe. */
+		keeping_flush(&rq->b->keeping);
 		segment_unname(rq->b, existing, WIRE_WHAT_REPLACED);
+	}
 	waits_wake(rq->b, s);
 	return WIRE_STATUS_OK;
 }
