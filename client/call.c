@@ -95,7 +95,7 @@ static void send_cancel(struct shmb_conn *conn, uint64_t cookie)
 
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &cancel, sizeof(cancel));
-	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY, WIRE_STATUS_OK, conn->last_cookie + 1, 0);
+	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY, conn->epoch, conn->last_cookie + 1, 0);
 	if (conn_send_now(conn, buf, n) >= 0)
 		conn->last_cookie++;
 }
@@ -148,7 +148,7 @@ static int try_send(struct shmb_conn *conn, struct call *call, struct codec_writ
 
 	call->cookie = conn->last_cookie + 1;
 	call->packet = w->buf;
-	call->n_packet = codec_end(w, call->opcode, 0, WIRE_STATUS_OK, call->cookie, 0);
+	call->n_packet = codec_end(w, call->opcode, 0, conn->epoch, call->cookie, 0);
 	if (call->n_packet == 0)
 		return -EINVAL;
 

@@ -83,6 +83,7 @@ struct shmb_conn {
 	unsigned n_attempts; /* links since it was up last */
 	uint32_t era; /* of handles: one more for each time that the broker had forgotten them; 0: not welcomed */
 	uint8_t secret[WIRE_SECRET_BYTES];
+	uint32_t epoch; /* of the broker, as it said last */
 	uint64_t claim_cookie;
 	struct wire_welcome stranger; /* what the broker takes us for while LINK_CLAIMING */
 

@@ -128,7 +128,7 @@ static void claim(struct shmb_conn *conn, unsigned flags)
 	memcpy(body.secret, conn->secret, sizeof(body.secret));
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &body, sizeof(body));
-	n = codec_end(&w, WIRE_CLAIM, flags, WIRE_STATUS_OK, conn->claim_cookie, 0);
+	n = codec_end(&w, WIRE_CLAIM, flags, conn->epoch, conn->claim_cookie, 0);
 	conn->link = LINK_CLAIMING;
 	/* There is room, since nothing else was sent; when the broker has gone, that is found by who reads. */
 	(void)conn_send_now(conn, buf, n);
@@ -189,15 +189,20 @@ static void refuse(struct shmb_conn *conn, const struct codec_packet *packet)
 
 int link_take_welcome(struct shmb_conn *conn, const struct codec_packet *packet)
 {
+	const struct wire_welcome *welcome = packet->body;
+
 	if (conn->link != LINK_GREETING)
 		return -EPROTO;
-
 	if (packet->header->status != WIRE_STATUS_OK) {
 		refuse(conn, packet);
-	} else if (conn->era == 0) {
-		welcome_first(conn, packet->body);
+		return 0;
+	}
+
+	conn->epoch = welcome->epoch;
+	if (conn->era == 0) {
+		welcome_first(conn, welcome);
 	} else {
-		conn->stranger = *(const struct wire_welcome *)packet->body;
+		conn->stranger = *welcome;
 		conn->claim_cookie = ++conn->last_cookie;
 		claim(conn, 0);
 	}
@@ -225,6 +230,7 @@ int link_take_resumed(struct shmb_conn *conn, const struct codec_packet *packet)
 	if (conn->link == LINK_GREETING)
 		return link_take_welcome(conn, packet);
 
+	conn->epoch = welcome->epoch;
 	if (welcome->session == conn->session) {
 		go_on(conn, welcome);
 		return 0;

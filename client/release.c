@@ -129,7 +129,7 @@ static int send_close(struct shmb_conn *conn, unsigned flags, uint64_t cookie, c
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &batch, sizeof(batch));
 	codec_put(&w, handles, n_handles * sizeof(*handles));
-	n = codec_end(&w, WIRE_CLOSE, flags, WIRE_STATUS_OK, cookie, 0);
+	n = codec_end(&w, WIRE_CLOSE, flags, conn->epoch, cookie, 0);
 	return conn_send_now(conn, buf, n);
 }
 

@@ -138,6 +138,7 @@ static int repeat_call(struct shmb_conn *conn, const struct call *call)
 	struct wire_header *header = call->packet;
 
 	header->flags |= WIRE_FLAG_REPEAT;
+	header->epoch = conn->epoch;
 	return conn_send_now(conn, call->packet, call->n_packet);
 }
 
@@ -152,7 +153,7 @@ static int cancel_abandoned(struct shmb_conn *conn, struct abandoned *a)
 
 	codec_begin(&w, buf, sizeof(buf));
 	codec_put(&w, &cancel, sizeof(cancel));
-	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT, WIRE_STATUS_OK, a->cookie, 0);
+	n = codec_end(&w, WIRE_CANCEL, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT, conn->epoch, a->cookie, 0);
 	r = conn_send_now(conn, buf, n);
 	if (r >= 0)
 		a->canceled = true;

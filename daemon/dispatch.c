@@ -34,7 +34,7 @@ void dispatch(struct session *session, const struct codec_packet *packet)
 	};
 	uint64_t *in_hand = &rq.b->registry.header->in_hand;
 
-	if (!resume_note(session, h))
+	if (resume_is_stale(session, h))
 		return;
 	/* Should this request be what kills us, whoever comes after us knows whose it was. */
 	__atomic_store_n(in_hand, session->rec->id, __ATOMIC_RELEASE);

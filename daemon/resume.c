@@ -7,37 +7,12 @@
 #include "daemon/broker.h"
 #include "daemon/hold.h"
 
-static bool resume_note_repeat(struct resume_rounds *rounds, uint64_t cookie)
+bool resume_is_stale(const struct session *s, const struct wire_header *h)
 {
-	bool again;
+	/* Who gives something up may not listen for a while, and nothing depends on what it said before. */
+	bool can_be_early = h->opcode == WIRE_CLOSE && h->flags & WIRE_FLAG_ONE_WAY;
 
-	if (cookie < rounds->last && rounds->n++ > 0)
-		rounds->up_to = MAX(rounds->up_to, rounds->last);
-	again = cookie <= rounds->up_to || (rounds->from <= cookie && cookie <= rounds->to);
-	if (rounds->n == 0) {
-		rounds->from = rounds->from == 0 ? cookie : rounds->from;
-		rounds->to = cookie;
-	}
-	rounds->last = cookie;
-	return !again;
-}
-
-/* A client's cookies count up, and what queues in a socket stays in order: so what came is all from the first on. */
-bool resume_note(struct session *s, const struct wire_header *h)
-{
-	uint64_t cookie = h->cookie;
-
-	if (!(h->flags & WIRE_FLAG_REPEAT)) {
-		if (s->first_seen == 0)
-			s->first_seen = cookie;
-		s->last_seen = MAX(s->last_seen, cookie);
-		return true;
-	}
-	/* Done again, these change nothing, and several may have one cookie. */
-	if (h->flags & WIRE_FLAG_ONE_WAY)
-		return true;
-	return resume_note_repeat(&s->rounds, cookie) &&
-	       (s->first_seen == 0 || cookie < s->first_seen || cookie > s->last_seen);
+	return s->restored && h->epoch != s->b->registry.header->n_restarts && !can_be_early;
 }
 
 /* --- grants ------------------------------------------------------------------------------------------ */

@@ -22,22 +22,10 @@ struct repeats;
 struct session;
 
 /*
- * Which repeats have come. A client repeats all that is not answered, in the order of cookies, for each RESUMED that it
- * takes, and several rounds may be waiting in the socket when brokers die one after the other. Of the first round only
- * the end may have been left to this process; each later one begins with the lowest cookie that there is.
+ * Whether a request was meant for a broker before this one. It comes again: passed over now, it comes after all that
+ * the client said before it, of which that one may have read some and lived no longer.
  */
-struct resume_rounds {
-	unsigned n;	   /* that were over, when a lower cookie came */
-	uint64_t from, to; /* of the first one */
-	uint64_t up_to;	   /* all of later ones */
-	uint64_t last;
-};
-
-/*
- * Notes that a request came. False: it is a repeat of one that this process has received already, as it was said first
- * or as a repeat, and which is or will be answered.
- */
-bool resume_note(struct session *s, const struct wire_header *h);
+bool resume_is_stale(const struct session *s, const struct wire_header *h);
 
 /* The hold that was granted for this item, if it is still there; or NULL. */
 struct hold *repeats_find(struct session *s, uint64_t cookie, uint16_t item);

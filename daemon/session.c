@@ -209,6 +209,7 @@ void session_fill_welcome(const struct session *s, struct wire_welcome *ret)
 	ret->session = s->rec->id;
 	ret->uid = s->cred.uid;
 	ret->gid = s->cred.gid;
+	ret->epoch = s->b->registry.header->n_restarts;
 	session_secret(s->b, s->rec->id, ret->secret);
 }
 

@@ -46,11 +46,9 @@ struct session {
 	struct releases *releases; /* NULL unless it asked for it */
 	uint64_t cookie;	   /* of the request in hand, and which item of its batch */
 	uint16_t item;
-	uint32_t groups_slot;		/* of a forked one: its groups, in a chain */
-	uint32_t removal_slot;		/* of a REMOVE that is not answered yet */
-	bool restored;			/* it began under a process before this one */
-	uint64_t first_seen, last_seen; /* cookies of requests that this process received; 0: none */
-	struct resume_rounds rounds;
+	uint32_t groups_slot;  /* of a forked one: its groups, in a chain */
+	uint32_t removal_slot; /* of a REMOVE that is not answered yet */
+	bool restored;	       /* it began under a process before this one */
 	struct repeats *repeats;
 	struct detached *detached;		     /* its connection was lost with an earlier process; or NULL */
 	struct session *fork_parent, *fork_children; /* NULL when the other has ended */

@@ -37,7 +37,7 @@ enum wire_flags {
 	WIRE_FLAG_REPLY = 1u << 0,   /* from the broker, answers the request with this cookie */
 	WIRE_FLAG_EVENT = 1u << 1,   /* from the broker, unasked; its cookie is 0 */
 	WIRE_FLAG_ONE_WAY = 1u << 2, /* from the client: do not answer (CLOSE and CANCEL only) */
-	WIRE_FLAG_REPEAT = 1u << 3,  /* from the client, after RESUMED: said before under this cookie, and not answered */
+	WIRE_FLAG_REPEAT = 1u << 3,  /* from the client, after RESUMED: said before under this cookie, not answered */
 };
 
 struct wire_header {
@@ -46,8 +46,11 @@ struct wire_header {
 	uint16_t opcode;  /* enum wire_opcode; a reply has its request's */
 	uint16_t n_fds;	  /* descriptors that travel with this packet */
 	uint16_t flags;	  /* enum wire_flags */
-	uint32_t status;  /* enum wire_status; replies only; if not OK, the body is a struct wire_refusal */
-	uint64_t cookie;  /* the client's choice, not 0; comes back in the reply */
+	union {
+		uint32_t status; /* enum wire_status; of replies and WELCOME; if not OK, the body is a wire_refusal */
+		uint32_t epoch;	 /* of requests: see wire_welcome */
+	};
+	uint64_t cookie; /* the client's choice, not 0; comes back in the reply */
 };
 
 /* --- opcodes --------------------------------------------------------------------------------------- */
@@ -414,7 +417,13 @@ struct wire_welcome {
 	uint32_t uid; /* as the broker sees the peer */
 	uint32_t gid;
 	uint32_t features; /* none so far */
-	uint32_t reserved;
+	/*
+	 * Which broker process it is that says WELCOME or RESUMED. The header of every request has what was said last. So
+	 * a broker knows what was meant for the one before it, which the client says again when it has taken RESUMED, in
+	 * the right order, while that one may have lost what came before it: it passes over such requests, except for
+	 * one-way CLOSEs, which may be early.
+	 */
+	uint32_t epoch;
 	uint8_t secret[WIRE_SECRET_BYTES]; /* proves, in a CLAIM, that the session is the caller's */
 };
 

@@ -85,6 +85,14 @@ int raw_send(struct raw *r, const void *bytes, size_t n, const int *fds, unsigne
 	return scm_send(r->sock, &iov, 1, fds, n_fds, 0);
 }
 
+static void note_epoch(struct raw *r)
+{
+	const struct wire_header *h = r->packet.header;
+
+	if ((h->opcode == WIRE_WELCOME && h->status == WIRE_STATUS_OK) || h->opcode == WIRE_RESUMED)
+		r->epoch = ((const struct wire_welcome *)r->packet.body)->epoch;
+}
+
 int raw_receive(struct raw *r, int timeout_msec)
 {
 	struct pollfd p = {.fd = r->sock, .events = POLLIN};
@@ -108,6 +116,7 @@ int raw_receive(struct raw *r, int timeout_msec)
 	k = codec_check(r->in, r->message.n_data, r->message.n_fds,
 			((struct wire_header *)r->in)->flags & WIRE_FLAG_EVENT ? CODEC_EVENT : CODEC_REPLY, &r->packet);
 	ck_assert_msg(k == 0, "the broker sent a bad packet: %s", codec_verdict_text(k));
+	note_epoch(r);
 	return RAW_PACKET;
 }
 
@@ -141,7 +150,7 @@ void raw_request(struct raw *r, struct codec_writer *w, unsigned opcode, unsigne
 {
 	size_t n;
 
-	n = codec_end(w, opcode, flags, 0, ++r->cookie, 0);
+	n = codec_end(w, opcode, flags, r->epoch, ++r->cookie, 0);
 	ck_assert_uint_gt(n, 0);
 	ck_assert_int_eq(raw_send(r, r->out, n, NULL, 0), 0);
 }

@@ -22,6 +22,7 @@ struct raw {
 	uint64_t session;
 	uint32_t uid;
 	uint64_t cookie;	     /* of the last request */
+	uint32_t epoch;		     /* as WELCOME or RESUMED said last */
 	struct wire_refusal refusal; /* of the last ask_ function that did not return OK */
 
 	/* the last packet received, and its descriptors until the next is */

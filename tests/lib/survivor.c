@@ -299,12 +299,18 @@ void raw_expect_resumed(struct raw *r)
 	}
 }
 
-void raw_repeat(struct raw *r)
+void raw_repeat_copy(struct raw *r, void *packet)
 {
-	struct wire_header *header = (struct wire_header *)r->out;
+	struct wire_header *header = packet;
 
 	header->flags |= WIRE_FLAG_REPEAT;
-	ck_assert_int_eq(raw_send(r, r->out, header->n_bytes, NULL, 0), 0);
+	header->epoch = r->epoch;
+	ck_assert_int_eq(raw_send(r, packet, header->n_bytes, NULL, 0), 0);
+}
+
+void raw_repeat(struct raw *r)
+{
+	raw_repeat_copy(r, r->out);
 }
 
 struct wire_stats raw_stats(struct raw *r)

@@ -69,8 +69,9 @@ struct wire_stats;
 
 /* Takes RESUMED, which says that all is as it was; fails when anything else comes first. */
 void raw_expect_resumed(struct raw *r);
-/* Says the last request again, as one does after RESUMED when it was not answered. */
+/* Says the last request again, or another of which there is a copy, as one does after RESUMED. */
 void raw_repeat(struct raw *r);
+void raw_repeat_copy(struct raw *r, void *packet);
 struct wire_stats raw_stats(struct raw *r);
 
 /* The registry that the keeper has, open for reading and writing. */

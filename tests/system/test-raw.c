@@ -256,18 +256,6 @@ static bool cookie_zero(struct packet *p, const struct codec_row *row _unused_)
 	return true;
 }
 
-static bool status_set(struct packet *p, const struct codec_row *row _unused_)
-{
-	p->header->status = WIRE_STATUS_QUOTA;
-	return true;
-}
-
-static bool status_unknown(struct packet *p, const struct codec_row *row _unused_)
-{
-	p->header->status = UINT32_MAX;
-	return true;
-}
-
 static bool reserved_set(struct packet *p, const struct codec_row *row)
 {
 	static const uint8_t offsets[] = {
@@ -385,8 +373,6 @@ static const struct {
 	{"unknown flag", flag_unknown},
 	{"one-way flag", flag_one_way},
 	{"cookie 0", cookie_zero},
-	{"a status", status_set},
-	{"an unknown status", status_unknown},
 	{"reserved field", reserved_set},
 	{"reserved field of an item", item_reserved_set},
 	{"padding", padding_set},

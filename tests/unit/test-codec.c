@@ -164,6 +164,13 @@ START_TEST(wrong_header)
 	ck_assert_int_eq(check(row->direction), CODEC_E_COOKIE);
 	header()->cookie = is_event ? 0 : SAMPLE_COOKIE;
 
+	/* Of a request, it is of any epoch. */
+	header()->status = UINT32_MAX;
+	if (row->direction == CODEC_REQUEST) {
+		ck_assert_int_eq(check(row->direction), 0);
+		return;
+	}
+
 	/* Without descriptors, whose number would be wrong first. */
 	header()->n_fds = 0;
 	header()->status = status_max;
@@ -351,12 +358,9 @@ static const struct {
 	{WIRE_HOLDERS, CODEC_REPLY, 16 + 25, 7},
 	{WIRE_HOLDERS, CODEC_REPLY, 48 + 25, 7},
 	{WIRE_FORK, CODEC_REPLY, 12, 4},
-	{WIRE_CLAIM, CODEC_REPLY, 20, 4},
 	{WIRE_STATS, CODEC_REPLY, 116, 4},
 	{WIRE_RECOVER, CODEC_REQUEST, 4, 4},
 	{WIRE_RECOVER, CODEC_REPLY, 28, 4},
-	{WIRE_WELCOME, CODEC_EVENT, 20, 4},
-	{WIRE_RESUMED, CODEC_EVENT, 20, 4},
 };
 
 START_TEST(reserved_and_padding_must_be_zero)
