@@ -194,7 +194,8 @@ static uint32_t publish_frozen(struct request *rq, struct segment *s)
 
 static bool publish_was_done(const struct segment *s, bool freeze)
 {
-	return s->rec->flags & REGISTRY_SEGMENT_PUBLISHED && freeze == !!(s->rec->flags & REGISTRY_SEGMENT_FROZEN);
+	return s->rec->state != WIRE_STATE_UNPUBLISHED && s->rec->flags & REGISTRY_SEGMENT_PUBLISHED &&
+	       freeze == !!(s->rec->flags & REGISTRY_SEGMENT_FROZEN);
 }
 
 void handle_publish(struct request *rq)

@@ -211,6 +211,16 @@ static uint32_t open_check(const struct codec_open *open, unsigned count, struct
 	return bad == WIRE_FIELD_NONE ? WIRE_STATUS_OK : WIRE_STATUS_INVALID;
 }
 
+/* A token that let somebody in before is not good for another. */
+static void open_spend(struct request *rq, const struct codec_open *open)
+{
+	struct token *token =
+		open->item->by == WIRE_BY_TOKEN ? token_find(rq->b, (const uint8_t *)open->name.s) : NULL;
+
+	if (token)
+		token_free(rq->b, token);
+}
+
 /* True: the answer comes later. */
 static bool open_one(struct request *rq, const struct codec_open *open, unsigned count, struct wire_result *result,
 		     struct granted *granted)
@@ -226,8 +236,10 @@ static bool open_one(struct request *rq, const struct codec_open *open, unsigned
 	char name[WIRE_NAME_MAX + 1];
 	struct hold *hold;
 
-	if (granted_before(rq, result, granted))
+	if (granted_before(rq, result, granted)) {
+		open_spend(rq, open);
 		return false;
+	}
 	result->status = open_check(open, count, &result->refusal);
 	if (result->status != WIRE_STATUS_OK)
 		return false;

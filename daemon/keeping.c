@@ -79,6 +79,7 @@ void keeping_init(struct broker *b)
 
 	k->fd = -1;
 	uv_timer_init(&b->loop, &k->retry);
+	uv_timer_init(&b->loop, &k->patience);
 	uv_check_init(&b->loop, &k->check);
 	k->retry.data = k->check.data = b;
 }
@@ -375,6 +376,7 @@ void keeping_close(struct broker *b, bool end)
 	keeping_disconnect(k);
 	k->welcomed = false;
 	uv_close((uv_handle_t *)&k->retry, NULL);
+	uv_close((uv_handle_t *)&k->patience, NULL);
 	uv_close((uv_handle_t *)&k->check, NULL);
 	if (end && k->start && k->path)
 		(void)unlink(k->path);

@@ -40,6 +40,7 @@ struct keeping {
 	int answer_msec; /* how long an answer is waited for */
 	uv_poll_t *poll;
 	uv_timer_t retry;
+	uv_timer_t patience; /* of keeping_settle() */
 	uv_check_t check; /* sends what has gathered, at the end of the round */
 
 	unsigned n_deposits, n_drops;

@@ -16,14 +16,13 @@
 #include "common/scm.h"
 #include "common/unixsock.h"
 #include "daemon/broker.h"
-#include "daemon/clock.h"
 #include "daemon/log.h"
 
 /* It may have to be started, and another broker to end. */
 enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000, KEEPING_GONE_MSEC = 10 };
 
 /* So long a broker that is told to stop waits for a keeper that does not have everything. */
-#define KEEPING_SETTLE_USEC (3 * USEC_PER_SEC)
+enum { KEEPING_SETTLE_MSEC = 3000 };
 
 /*
  * Room for some 550 messages of one descriptor, many more than come while the keeper naps. One that hangs shall not leave
@@ -294,9 +293,12 @@ static int keeping_ask(struct broker *b, enum keep_op op, uint32_t set, struct k
 	return r;
 }
 
+static void keeping_on_patience(uv_timer_t *timer _unused_)
+{
+}
+
 void keeping_settle(struct broker *b)
 {
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + KEEPING_SETTLE_USEC;
 	alignas(8) uint8_t buf[KEEP_MESSAGE_MAX];
 	struct keeping *k = &b->keeping;
 	int r = 0;
@@ -307,7 +309,9 @@ void keeping_settle(struct broker *b)
 		r = keeping_ask(b, KEEP_SYNC, 0, (struct keep_message *)buf);
 	if (r < 0 && k->fd >= 0)
 		keeping_lose(b, strerror(-r));
-	while ((k->catching || k->state == WIRE_KEEPING_LOST) && clock_usec(CLOCK_MONOTONIC) < until)
+	uv_update_time(&b->loop);
+	uv_timer_start(&k->patience, keeping_on_patience, KEEPING_SETTLE_MSEC, 0);
+	while ((k->catching || k->state == WIRE_KEEPING_LOST) && uv_is_active((uv_handle_t *)&k->patience))
 		uv_run(&b->loop, UV_RUN_ONCE);
 }
 
