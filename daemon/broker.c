@@ -23,8 +23,6 @@
 #define BROKER_FDS_MAX (UINT32_C(1) << 20)
 #define BROKER_FDS_AT_ONCE (UINT32_C(1) << 15)
 
-enum { BROKER_STOP_MSEC = 3000 };
-
 /* Up to the hard limit: every segment and every client costs descriptors. */
 static int broker_raise_nofile(uint32_t *ret_n_fds)
 {
@@ -239,31 +237,11 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	return 0;
 }
 
-static void broker_on_stop_limit(uv_timer_t *timer)
-{
-	uv_stop(timer->loop);
-}
-
-/* A keeper that has just come shall have everything before we go; one that is not there is waited for a little. */
-static void broker_finish_keeping(struct broker *b)
-{
-	uv_timer_t limit;
-
-	uv_timer_init(&b->loop, &limit);
-	uv_timer_start(&limit, broker_on_stop_limit, BROKER_STOP_MSEC, 0);
-	while (!keeping_is_settled(&b->keeping) && uv_is_active((uv_handle_t *)&limit))
-		uv_run(&b->loop, UV_RUN_ONCE);
-	uv_close((uv_handle_t *)&limit, NULL);
-	uv_run(&b->loop, UV_RUN_NOWAIT);
-}
-
 void broker_run(struct broker *b)
 {
 	service_ready(b);
 	while (!b->stopping)
 		uv_run(&b->loop, UV_RUN_DEFAULT);
-	if (b->leaving)
-		broker_finish_keeping(b);
 	service_stopping(b);
 	if (b->for_good)
 		return;

@@ -336,11 +336,6 @@ void keeping_drop(struct broker *b, uint64_t key)
 		k->drops[k->n_drops++] = key;
 }
 
-bool keeping_is_settled(const struct keeping *k)
-{
-	return k->state != WIRE_KEEPING_LOST && k->state != WIRE_KEEPING_CATCHING;
-}
-
 uint64_t keeping_n_unkept(const struct broker *b)
 {
 	const struct keeping *k = &b->keeping;

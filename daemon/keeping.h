@@ -118,8 +118,6 @@ static inline void keeping_flush(struct keeping *k)
 		keeping_send(k);
 }
 
-/* Nothing is under way to the keeper, nor is one expected. */
-bool keeping_is_settled(const struct keeping *k);
 /* Segments and sessions that would not survive this process. */
 uint64_t keeping_n_unkept(const struct broker *b);
 
