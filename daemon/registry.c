@@ -95,17 +95,21 @@ int registry_init(struct registry *r, uint32_t n_fds)
 	return 0;
 }
 
-/* Its records are judged one by one by who reads them; here only that they are where they are said to be. */
-static bool registry_is_whole(const struct registry_header *h, uint64_t n_bytes)
+/*
+ * Its records are judged one by one by who reads them; here only that they are where they are said to be. Those in use
+ * were written, so that there are pages for them; the last one perhaps not yet.
+ */
+static bool registry_is_whole(const struct registry_header *h, uint64_t n_bytes, uint64_t n_allocated)
 {
-	if (h->n_bytes > n_bytes || h->n_tables == 0 || h->n_tables > REGISTRY_TABLES_MAX)
+	if (h->n_bytes != n_bytes || h->n_tables == 0 || h->n_tables > REGISTRY_TABLES_MAX)
 		return false;
 	for (unsigned i = 0; i < h->n_tables; i++) {
 		const struct registry_extent *x = &h->tables[i];
 
 		if (x->record_bytes < sizeof(struct registry_record) || x->record_bytes % 8 != 0 ||
 		    x->n_used > x->n_max || x->offset % 8 != 0 || x->offset > h->n_bytes ||
-		    (uint64_t)x->record_bytes * x->n_max > h->n_bytes - x->offset)
+		    (uint64_t)x->record_bytes * x->n_max > h->n_bytes - x->offset ||
+		    (uint64_t)x->record_bytes * x->n_used > n_allocated + REGISTRY_RUN_BYTES)
 			return false;
 	}
 	return true;
@@ -120,16 +124,20 @@ int registry_open(int fd, struct registry *ret)
 	k = memfd_usage(fd, &n_allocated, &n_bytes);
 	if (k < 0)
 		return k;
-	if (n_bytes < sizeof(*h) || n_bytes > REGISTRY_BYTES_MAX)
+	/* Nor shall it shrink under the map. */
+	k = memfd_get_seals(fd);
+	if (k < 0 || (k & MEMFD_SEALS_SIZE) != MEMFD_SEALS_SIZE || n_bytes < sizeof(*h) ||
+	    n_bytes > REGISTRY_BYTES_MAX)
 		return REGISTRY_E_DAMAGED;
 	h = registry_map(fd, n_bytes, MAP_SHARED, NULL);
 	if (!h)
 		return -errno;
+	k = REGISTRY_E_SUCCESS;
 	if (h->magic != REGISTRY_MAGIC)
 		k = REGISTRY_E_DAMAGED;
 	else if (h->version > REGISTRY_VERSION)
 		k = REGISTRY_E_NEWER;
-	else if (!registry_is_whole(h, n_bytes) || h->n_bytes != n_bytes)
+	else if (!registry_is_whole(h, n_bytes, n_allocated))
 		k = REGISTRY_E_DAMAGED;
 	if (k != REGISTRY_E_SUCCESS) {
 		munmap(h, n_bytes);
