@@ -276,7 +276,8 @@ void service_ready(struct broker *b)
 
 	if (s->fd < 0)
 		return;
-	if (s->watchdog_usec > 0) {
+	/* One that often reads its configuration must not put it off. */
+	if (s->watchdog_usec > 0 && s->watchdog_at_usec == UINT64_MAX) {
 		s->watchdog_at_usec = clock_usec(CLOCK_MONOTONIC) + s->watchdog_usec;
 		service_set_timer(s);
 	}

@@ -192,6 +192,22 @@ START_TEST(signs_of_life)
 }
 END_TEST
 
+/* To the manager READY=1 is none. */
+START_TEST(reloads_do_not_put_off_signs_of_life)
+{
+	uint64_t at;
+
+	setenv("WATCHDOG_USEC", "3000000", 1);
+	ck_assert_int_eq(service_init(b), 0);
+	service_ready(b);
+	at = b->service.watchdog_at_usec;
+	ck_assert_uint_ne(at, UINT64_MAX);
+	service_reloading(b);
+	service_ready(b);
+	ck_assert_uint_eq(b->service.watchdog_at_usec, at);
+}
+END_TEST
+
 START_TEST(signs_of_life_of_another)
 {
 	setenv("WATCHDOG_PID", "1", 1);
@@ -273,6 +289,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, status_lines);
 	tcase_add_test(tcase, status_follows_what_has_changed);
 	tcase_add_test(tcase, signs_of_life);
+	tcase_add_test(tcase, reloads_do_not_put_off_signs_of_life);
 	tcase_add_test(tcase, signs_of_life_of_another);
 	tcase_add_test(tcase, ready_waits_for_room);
 	tcase_add_test(tcase, last_word_is_said);
