@@ -54,7 +54,7 @@ enum conn_link {
 struct abandoned {
 	uint64_t cookie;
 	uint16_t opcode;
-	bool canceled; /* and so that nothing is granted any more, by the broker that goes on */
+	bool canceled; /* at the broker that goes on: there will be no answer */
 };
 
 /* A handle that was given up by a one-way CLOSE. */
@@ -96,9 +96,8 @@ struct shmb_conn {
 
 	/* resume.c's */
 	bool repeating;	      /* not all is said again */
-	uint64_t resumed_at;  /* last_cookie when a broker went on for another; 0: never */
 	uint64_t repeated;    /* the last cookie that was repeated */
-	size_t n_closed_anew; /* of closed, repeated */
+	size_t n_closed_anew; /* of closed, those that were repeated */
 	struct abandoned *abandoned;
 	size_t n_abandoned;
 	size_t n_abandoned_max;
@@ -155,8 +154,8 @@ void conn_fail_calls(struct shmb_conn *conn, int result);
 /* Locked. Ends every call with @error, for ever. */
 void conn_break(struct shmb_conn *conn, int error);
 /*
- * @list, which has room for *@n_max entries of @n_entry bytes, with room for @n; it may have moved. NULL: no memory, and
- * it is as before.
+ * @list, which has room for *@n_max entries of @n_entry bytes, with room for @n; it may have moved. NULL: there is no
+ * memory, and it is as before.
  */
 void *list_reserve(void *list, size_t *n_max, size_t n, size_t n_entry);
 /* Replaces @fd, which stays the caller's, by one that stdio never writes to. Returns 0 or -EMFILE. */
@@ -179,7 +178,7 @@ void event_wake(struct shmb_conn *conn, int result);
 
 /* @timeout_usec is the socket's, so that it holds for a listener whose queue is full as well; not 0. */
 int connect_socket(const char *path, uint64_t timeout_usec, int *ret_fd) _must_check_;
-/* Whoever listens at a path can be anybody: the kernel tells who it is. Returns 0, -EACCES or another negative errno. */
+/* Whoever listens at a path can be anybody: the kernel tells who it is. Returns 0, or -EACCES or another errno. */
 int check_server(int fd, const char *path, struct shmb_error *reterr) _must_check_;
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Going on with a broker that has taken the place of another. What was in hand there is lost, while what was in the
- * socket is still to be read; so everything that was not answered is said once more, under its old cookie and in the
- * old order, and the broker passes over what it had got.
+ * Going on with a broker that has taken the place of another. What that one had in hand is lost, and the new one passes
+ * over what was meant for it; so everything that was not answered is said once more, under its old cookie and in the
+ * old order.
  *
  * A call's packet is on the stack of the thread that waits for it, so that nothing is copied; of a CLOSE, which nobody
  * waits for, the handles are kept (release.c), and of a call that was given up the cookie.
@@ -23,10 +23,6 @@ static bool grants(unsigned opcode)
 void resume_abandon(struct shmb_conn *conn, uint64_t cookie, unsigned opcode)
 {
 	struct abandoned *p;
-
-	/* Whether there are answers to these is not certain, and nothing to give back is in them. */
-	if (cookie <= conn->resumed_at && !grants(opcode))
-		return;
 
 	p = list_reserve(conn->abandoned, &conn->n_abandoned_max, conn->n_abandoned + 1, sizeof(*p));
 	if (!p) {
@@ -54,9 +50,6 @@ int resume_take_late(struct shmb_conn *conn, const struct codec_packet *reply)
 			return 0;
 		}
 
-	/* Repeated twice, and answered twice: what it grants is what the first one did. */
-	if (cookie <= conn->resumed_at)
-		return 0;
 	if (cookie > conn->last_cookie || conn->n_forgotten == 0)
 		return -EPROTO;
 
@@ -69,18 +62,15 @@ void resume_confirm(struct shmb_conn *conn, uint64_t cookie)
 {
 	size_t n = 0;
 
-	/* It may have been in the socket all the time, while what had come before it was lost with the other broker. */
-	if (cookie <= conn->resumed_at)
-		return;
-
 	while (n < conn->n_closed && conn->closed[n].cookie < cookie)
 		n++;
 	if (n > 0) {
 		conn->n_closed -= n;
+		conn->n_closed_anew -= MIN(n, conn->n_closed_anew);
 		memmove(conn->closed, conn->closed + n, conn->n_closed * sizeof(*conn->closed));
 	}
 	for (size_t i = conn->n_abandoned; i-- > 0;)
-		if (conn->abandoned[i].canceled)
+		if (conn->abandoned[i].canceled && conn->abandoned[i].cookie < cookie)
 			remove_abandoned(conn, i);
 }
 
@@ -96,11 +86,12 @@ void resume_forget_all(struct shmb_conn *conn)
 void resume_begin(struct shmb_conn *conn)
 {
 	releases_take_back(conn);
+	/* Nobody repeats these, so that nobody answers them. */
 	for (size_t i = conn->n_abandoned; i-- > 0;)
 		if (!grants(conn->abandoned[i].opcode))
 			remove_abandoned(conn, i);
+	conn->n_forgotten = 0;
 
-	conn->resumed_at = conn->last_cookie;
 	conn->repeated = 0;
 	conn->n_closed_anew = 0;
 	conn->repeating = true;

@@ -108,7 +108,7 @@ void fake_send(struct fake *f, const void *packet, size_t n_bytes, const int *fd
 
 struct wire_welcome fake_identity(uint64_t session)
 {
-	struct wire_welcome welcome = {.session = session, .uid = 1000, .gid = 1000};
+	struct wire_welcome welcome = {.session = session, .uid = 1000, .gid = 1000, .epoch = FAKE_EPOCH};
 
 	memset(welcome.secret, (int)session, sizeof(welcome.secret));
 	return welcome;
@@ -116,10 +116,11 @@ struct wire_welcome fake_identity(uint64_t session)
 
 static void greet(struct fake *f, int sock, unsigned opcode, uint64_t session)
 {
-	const struct wire_welcome welcome = fake_identity(session);
+	struct wire_welcome welcome = fake_identity(session);
 	struct codec_writer w;
 	size_t n;
 
+	welcome.epoch += opcode == WIRE_RESUMED;
 	codec_begin(&w, f->out, sizeof(f->out));
 	codec_put(&w, &welcome, sizeof(welcome));
 	n = codec_end(&w, opcode, WIRE_FLAG_EVENT, WIRE_STATUS_OK, 0, 0);
@@ -245,15 +246,26 @@ void fake_expect(struct fake *f, unsigned opcode)
 	ck_assert_uint_eq(f->request.header->opcode, opcode);
 }
 
-void fake_expect_close(struct fake *f, uint32_t handle)
+static void expect_close(struct fake *f, unsigned flags, uint32_t handle)
 {
 	const struct wire_batch *batch;
 
 	fake_expect(f, WIRE_CLOSE);
-	ck_assert_uint_eq(f->request.header->flags, WIRE_FLAG_ONE_WAY);
+	ck_assert_uint_eq(f->request.header->flags, flags);
 	batch = f->request.body;
 	ck_assert_uint_eq(batch->count, 1);
 	ck_assert_uint_eq(*(const uint32_t *)(batch + 1), handle);
+}
+
+void fake_expect_close(struct fake *f, uint32_t handle)
+{
+	expect_close(f, WIRE_FLAG_ONE_WAY, handle);
+}
+
+void fake_expect_close_again(struct fake *f, uint64_t cookie, uint32_t handle)
+{
+	expect_close(f, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT, handle);
+	ck_assert_uint_eq(f->request.header->cookie, cookie);
 }
 
 void fake_expect_repeat(struct fake *f, unsigned opcode, uint64_t cookie)
@@ -286,6 +298,51 @@ void fake_expect_nothing(struct fake *f)
 	struct scm_message m = {.data = f->in, .data_max = sizeof(f->in)};
 
 	ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), -EAGAIN);
+}
+
+void fake_expect_soon(struct fake *f, unsigned opcode)
+{
+	fake_wait(f);
+	fake_expect(f, opcode);
+}
+
+uint64_t fake_cookie(const struct fake *f)
+{
+	return f->request.header->cookie;
+}
+
+void *fake_ping(void *fake)
+{
+	const struct fake *f = fake;
+
+	return (void *)(intptr_t)shmb_ping(f->conn, NULL);
+}
+
+void fake_answer_ping(struct fake *f, uint64_t cookie)
+{
+	fake_reply(f, WIRE_PING, cookie, NULL, 0, NULL, 0);
+}
+
+void fake_check_alive(struct fake *f)
+{
+	fake_answer_ping(f, fake_next_cookie(f));
+	ck_assert_int_eq(shmb_ping(f->conn, NULL), 0);
+	fake_expect(f, WIRE_PING);
+	ck_assert_uint_eq(f->request.header->flags, 0);
+}
+
+void fake_resume(struct fake *f)
+{
+	fake_greet(f, WIRE_RESUMED, FAKE_SESSION);
+}
+
+void fake_take_resumed(struct fake *f)
+{
+	struct shmb_event event;
+
+	ck_assert_int_eq(shmb_dispatch(f->conn, SHMB_FOREVER, &event), 1);
+	ck_assert_uint_eq(event.what, SHMB_EVENT_RESUMED);
+	ck_assert_ptr_null(event.segment);
 }
 
 pthread_t fake_start(void *(*fn)(void *), void *userdata)

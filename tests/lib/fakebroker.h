@@ -19,6 +19,8 @@
 #include "client/shmbroker.h"
 
 #define FAKE_SESSION 7
+/* Of the broker that says WELCOME; one that says RESUMED is the next. */
+#define FAKE_EPOCH 40
 
 struct fake {
 	int sock;      /* the broker's end, non-blocking */
@@ -71,13 +73,28 @@ struct shmb_segment *fake_open(struct fake *f, uint32_t handle, uint32_t flags);
 void fake_expect(struct fake *f, unsigned opcode);
 /* A one-way CLOSE of this handle. */
 void fake_expect_close(struct fake *f, uint32_t handle);
+/* The same, once more. */
+void fake_expect_close_again(struct fake *f, uint64_t cookie, uint32_t handle);
 /* The same request again, with REPEAT. */
 void fake_expect_repeat(struct fake *f, unsigned opcode, uint64_t cookie);
 /* CLAIM of this session, with its secret. */
 void fake_expect_claim(struct fake *f, uint64_t session);
 void fake_expect_nothing(struct fake *f);
-/* Waits until the library says something, or has gone. */
+/* Waits until the library says something, or has gone; the second one expects as well. */
 void fake_wait(struct fake *f);
+void fake_expect_soon(struct fake *f, unsigned opcode);
+/* Of the request that was taken last. */
+uint64_t fake_cookie(const struct fake *f);
+
+/* The library makes a call and takes the answer. */
+void fake_check_alive(struct fake *f);
+/* Another broker goes on; then the library's event about it is taken. */
+void fake_resume(struct fake *f);
+void fake_take_resumed(struct fake *f);
+
+/* shmb_ping() in a thread, for a struct fake; and its answer. */
+void *fake_ping(void *fake);
+void fake_answer_ping(struct fake *f, uint64_t cookie);
 
 /* A thread of the program's, or one that plays the broker; and its result. */
 pthread_t fake_start(void *(*fn)(void *), void *userdata);

@@ -42,17 +42,6 @@ void served_welcome(uint64_t session)
 	fake_greet(&served, WIRE_WELCOME, session);
 }
 
-void served_expect(unsigned opcode)
-{
-	fake_wait(&served);
-	fake_expect(&served, opcode);
-}
-
-uint64_t served_cookie(void)
-{
-	return served.request.header->cookie;
-}
-
 void served_expect_claim(void)
 {
 	fake_wait(&served);
@@ -63,13 +52,13 @@ void served_accept_claim(void)
 {
 	const struct wire_welcome identity = fake_identity(FAKE_SESSION);
 
-	fake_reply(&served, WIRE_CLAIM, served_cookie(), &identity, sizeof(identity), NULL, 0);
+	fake_reply(&served, WIRE_CLAIM, fake_cookie(&served), &identity, sizeof(identity), NULL, 0);
 }
 
 void served_answer_ping(void)
 {
-	served_expect(WIRE_PING);
-	fake_reply(&served, WIRE_PING, served_cookie(), NULL, 0, NULL, 0);
+	fake_expect_soon(&served, WIRE_PING);
+	fake_answer_ping(&served, fake_cookie(&served));
 }
 
 void *served_go_on(_unused_ void *unused)
@@ -85,14 +74,9 @@ void *served_begin_anew(_unused_ void *unused)
 {
 	served_welcome(FAKE_NEXT_SESSION);
 	served_expect_claim();
-	fake_refuse(&served, WIRE_CLAIM, served_cookie(), WIRE_STATUS_NOT_FOUND);
+	fake_refuse(&served, WIRE_CLAIM, fake_cookie(&served), WIRE_STATUS_NOT_FOUND);
 	served_answer_ping();
 	return NULL;
-}
-
-void *served_ping(_unused_ void *unused)
-{
-	return (void *)(intptr_t)shmb_ping(served.conn, NULL);
 }
 
 void served_ping_during(void *(*fn)(void *))

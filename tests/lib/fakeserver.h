@@ -23,9 +23,6 @@ void served_lose(void);
 
 /* Accepts a connection, and says WELCOME. */
 void served_welcome(uint64_t session);
-/* Takes a request; then its cookie. */
-void served_expect(unsigned opcode);
-uint64_t served_cookie(void);
 /* Takes the CLAIM of FAKE_SESSION; says that it is the claimer's. */
 void served_expect_claim(void);
 void served_accept_claim(void);
@@ -41,8 +38,6 @@ void *served_begin_anew(void *unused);
 
 /* A PING by the library, which must be answered, while a thread does @fn. */
 void served_ping_during(void *(*fn)(void *));
-/* shmb_ping() for a thread. */
-void *served_ping(void *unused);
 /* The next event, which is there already: one of the whole connection. */
 void served_expect_event(uint32_t what);
 void served_expect_no_event(void);

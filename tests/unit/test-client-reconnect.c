@@ -132,7 +132,7 @@ static void *go_on_with_a_close(_unused_ void *userdata)
 	served_welcome(FAKE_NEXT_SESSION);
 	served_expect_claim();
 	served_accept_claim();
-	served_expect(WIRE_CLOSE);
+	fake_expect_soon(&served, WIRE_CLOSE);
 	ck_assert_uint_eq(served.request.header->flags, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT);
 	served_answer_ping();
 	return NULL;
@@ -164,9 +164,9 @@ START_TEST(many_threads_go_on)
 	if (_i == 1)
 		served_lose();
 	for (int i = 0; i < N_THREADS; i++) {
-		threads[i] = fake_start(served_ping, NULL);
+		threads[i] = fake_start(fake_ping, &served);
 		if (_i == 0)
-			served_expect(WIRE_PING);
+			fake_expect_soon(&served, WIRE_PING);
 	}
 	if (_i == 0)
 		served_lose();
@@ -217,7 +217,7 @@ static void *resume_before_the_claim(_unused_ void *userdata)
 
 	served_welcome(FAKE_NEXT_SESSION);
 	served_expect_claim();
-	to = served_cookie();
+	to = fake_cookie(&served);
 	fake_greet(&served, WIRE_RESUMED, FAKE_NEXT_SESSION);
 	fake_wait(&served);
 	fake_expect_repeat(&served, WIRE_CLAIM, to);
@@ -339,7 +339,7 @@ START_TEST(a_child_claims_its_own)
 	served_welcome(FAKE_NEXT_SESSION + 1);
 	fake_wait(&served);
 	fake_expect_claim(&served, FAKE_NEXT_SESSION);
-	fake_reply(&served, WIRE_CLAIM, served_cookie(), &identity, sizeof(identity), NULL, 0);
+	fake_reply(&served, WIRE_CLAIM, fake_cookie(&served), &identity, sizeof(identity), NULL, 0);
 	served_answer_ping();
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);

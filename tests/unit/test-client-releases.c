@@ -131,15 +131,13 @@ END_TEST
 START_TEST(another_broker_has_none)
 {
 	const struct wire_batch *batch;
-	struct shmb_event event;
 
 	begin_sharing();
 	for (int i = 0; i < 3; i++)
 		(void)shmb_close(fake_open(&fake, ++handle, 0));
 	shared->tail = 1;
-	fake_greet(&fake, WIRE_RESUMED, FAKE_SESSION);
-	ck_assert_int_eq(shmb_dispatch(fake.conn, SHMB_FOREVER, &event), 1);
-	ck_assert_uint_eq(event.what, SHMB_EVENT_RESUMED);
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
 	ck_assert_ptr_null(fake.conn->releases);
 
 	fake_expect(&fake, WIRE_CLOSE);
@@ -167,6 +165,143 @@ START_TEST(an_unsealed_one_is_refused)
 }
 END_TEST
 
+/* --- by packet, around a broker's death ----------------------------------------------------------------------------- */
+
+/* --- holds that were given up ------------------------------------------------------------------------------------- */
+
+START_TEST(a_close_that_vanished)
+{
+	struct shmb_segment *segment = fake_open(&fake, 1, 0);
+	uint64_t to = fake_next_cookie(&fake);
+
+	(void)shmb_close(segment);
+	fake_expect_close(&fake, 1);
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
+	fake_expect_close_again(&fake, to, 1);
+	fake_resume(&fake);
+	fake_answer_ping(&fake, to + 1);
+	ck_assert_int_eq(shmb_ping(fake.conn, NULL), 0);
+	fake_expect(&fake, WIRE_PING);
+	fake_expect_close_again(&fake, to, 1);
+	fake_expect_repeat(&fake, WIRE_PING, to + 1);
+	fake_take_resumed(&fake);
+
+	/* That answer proved that it was heard. */
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
+	fake_expect_nothing(&fake);
+}
+END_TEST
+
+START_TEST(a_close_that_arrived)
+{
+	struct shmb_segment *segment = fake_open(&fake, 1, 0);
+
+	(void)shmb_close(segment);
+	fake_expect_close(&fake, 1);
+	fake_check_alive(&fake);
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
+	fake_expect_nothing(&fake);
+}
+END_TEST
+
+/* What stands before it and behind it keeps its place. */
+START_TEST(closes_among_requests)
+{
+	struct shmb_segment *segments[2] = {fake_open(&fake, 1, 0), fake_open(&fake, 2, 0)};
+	pthread_t threads[2];
+	uint64_t to = fake_next_cookie(&fake);
+
+	threads[0] = fake_start(fake_ping, &fake);
+	fake_expect_soon(&fake, WIRE_PING);
+	(void)shmb_close(segments[0]);
+	fake_expect_close(&fake, 1);
+	threads[1] = fake_start(fake_ping, &fake);
+	fake_expect_soon(&fake, WIRE_PING);
+	(void)shmb_close(segments[1]);
+	fake_expect_close(&fake, 2);
+
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
+	fake_expect_repeat(&fake, WIRE_PING, to);
+	/* Both at once: where the first was not seen, the second was not either, or does no harm. */
+	fake_expect_repeat(&fake, WIRE_CLOSE, to + 1);
+	ck_assert_uint_eq(((const struct wire_batch *)fake.request.body)->count, 2);
+	fake_expect_repeat(&fake, WIRE_PING, to + 2);
+	fake_expect_nothing(&fake);
+
+	fake_answer_ping(&fake, to);
+	fake_answer_ping(&fake, to + 2);
+	ck_assert_int_eq(fake_join(threads[0]), 0);
+	ck_assert_int_eq(fake_join(threads[1]), 0);
+}
+END_TEST
+
+static void give_up_many(uint32_t first, unsigned n)
+{
+	uint32_t handles[SHMB_MANY_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		handles[i] = first + i;
+	ck_assert_int_eq(conn_enter(fake.conn), 0);
+	release(fake.conn, handles, n);
+	release_wait(fake.conn);
+	conn_leave(fake.conn);
+}
+
+/* A program that only closes learns that it was heard, too; and the list of what it may have to repeat is bounded. */
+START_TEST(many_closes_are_asked_about)
+{
+	unsigned n_asked = 0;
+
+	for (uint32_t i = 0; i < 100; i++) {
+		give_up_many(i * SHMB_MANY_MAX + 1, SHMB_MANY_MAX);
+		fake_expect(&fake, WIRE_CLOSE);
+		if (fake.request.header->flags & WIRE_FLAG_ONE_WAY)
+			continue;
+		fake_reply(&fake, WIRE_CLOSE, fake_cookie(&fake), NULL, 0, NULL, 0);
+		n_asked++;
+	}
+	ck_assert_uint_gt(n_asked, 10);
+	ck_assert_uint_lt(n_asked, 50);
+	ck_assert_uint_lt(fake.conn->n_closed_max, 4096);
+
+	/* Whoever closes so much is also offered another way. */
+	fake_refuse(&fake, WIRE_RELEASES, fake_next_cookie(&fake), WIRE_STATUS_LIMIT);
+	fake_answer_ping(&fake, fake_next_cookie(&fake) + 1);
+	ck_assert_int_eq(shmb_ping(fake.conn, NULL), 0);
+	ck_assert_uint_eq(fake.conn->n_closed, 0);
+	ck_assert_uint_eq(fake.conn->n_abandoned, 0);
+}
+END_TEST
+
+/* Neither was the answer to such a question seen, nor will it be. */
+START_TEST(many_closes_that_vanished)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < 6; i++) {
+		give_up_many(i * SHMB_MANY_MAX + 1, SHMB_MANY_MAX);
+		fake_expect(&fake, WIRE_CLOSE);
+	}
+	fake_resume(&fake);
+	fake_take_resumed(&fake);
+	while (n < 6 * SHMB_MANY_MAX) {
+		const struct wire_batch *batch;
+
+		fake_expect(&fake, WIRE_CLOSE);
+		ck_assert_uint_eq(fake.request.header->flags, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT);
+		batch = fake.request.body;
+		ck_assert_uint_eq(*(const uint32_t *)(batch + 1), n + 1);
+		n += batch->count;
+	}
+	fake_expect_nothing(&fake);
+	fake_check_alive(&fake);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("client releases");
@@ -181,6 +316,11 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, a_refusal_is_final);
 	tcase_add_test(tcase, another_broker_has_none);
 	tcase_add_test(tcase, an_unsealed_one_is_refused);
+	tcase_add_test(tcase, a_close_that_vanished);
+	tcase_add_test(tcase, a_close_that_arrived);
+	tcase_add_test(tcase, closes_among_requests);
+	tcase_add_test(tcase, many_closes_are_asked_about);
+	tcase_add_test(tcase, many_closes_that_vanished);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

@@ -31,8 +31,8 @@ static void *begin_anew_with_the_same_handle(_unused_ void *userdata)
 {
 	const struct wire_result result = fake_grant(1);
 
-	served_expect(WIRE_OPEN);
-	fake_give(&served, WIRE_OPEN, served_cookie(), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
+	fake_expect_soon(&served, WIRE_OPEN);
+	fake_give(&served, WIRE_OPEN, fake_cookie(&served), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
 	return NULL;
 }
 
@@ -121,18 +121,18 @@ START_TEST(calls_that_were_under_way)
 	(void)shmb_close(fake_open(&served, 2, 0));
 	fake_expect_close(&served, 2);
 	grower = fake_start(grow, old);
-	served_expect(WIRE_GROW);
+	fake_expect_soon(&served, WIRE_GROW);
 	opener = fake_start(open_a, &segment);
-	served_expect(WIRE_OPEN);
+	fake_expect_soon(&served, WIRE_OPEN);
 	served_lose();
 
 	served_welcome(FAKE_NEXT_SESSION);
 	served_expect_claim();
-	fake_refuse(&served, WIRE_CLAIM, served_cookie(), WIRE_STATUS_ACCESS);
+	fake_refuse(&served, WIRE_CLAIM, fake_cookie(&served), WIRE_STATUS_ACCESS);
 	ck_assert_int_eq(fake_join(grower), -ESTALE);
-	served_expect(WIRE_OPEN);
+	fake_expect_soon(&served, WIRE_OPEN);
 	fake_expect_nothing(&served);
-	fake_give(&served, WIRE_OPEN, served_cookie(), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
+	fake_give(&served, WIRE_OPEN, fake_cookie(&served), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
 	ck_assert_int_eq(fake_join(opener), 0);
 	(void)shmb_close(old);
 	fake_expect_nothing(&served);
@@ -166,8 +166,8 @@ START_TEST(nobody_listens_to_many)
 	pthread_t threads[N_THREADS];
 
 	for (int i = 0; i < N_THREADS; i++) {
-		threads[i] = fake_start(served_ping, NULL);
-		served_expect(WIRE_PING);
+		threads[i] = fake_start(fake_ping, &served);
+		fake_expect_soon(&served, WIRE_PING);
 	}
 	fake_unlisten(&served);
 	served_lose();

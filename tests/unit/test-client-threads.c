@@ -50,17 +50,6 @@ static void wait_for(int sock, short events)
 	ck_assert_int_eq(poll(&p, 1, -1), 1);
 }
 
-static void expect_soon(unsigned opcode)
-{
-	wait_for(fake.sock, POLLIN);
-	fake_expect(&fake, opcode);
-}
-
-static uint64_t cookie(void)
-{
-	return fake.request.header->cookie;
-}
-
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 /* Each answer must be that of the question. */
@@ -98,9 +87,9 @@ START_TEST(answers_out_of_order)
 	/* Wait until all have asked, and answer the last first. */
 	for (int round = 0; round < N_ROUNDS; round++) {
 		for (int i = 0; i < N_THREADS; i++) {
-			expect_soon(WIRE_STAT);
+			fake_expect_soon(&fake, WIRE_STAT);
 			codec_read_target(&fake.request, &target);
-			cookies[i] = cookie();
+			cookies[i] = fake_cookie(&fake);
 			ids[i] = target.target->id;
 		}
 		for (int i = N_THREADS; i-- > 0;)
@@ -150,7 +139,7 @@ START_TEST(opens_closes_and_an_event)
 		struct scm_message m = {.data = fake.in, .data_max = sizeof(fake.in)};
 		const struct wire_header *h = (const struct wire_header *)fake.in;
 
-		wait_for(fake.sock, POLLIN);
+		fake_wait(&fake);
 		ck_assert_int_eq(scm_recv(fake.sock, &m, 0), 0);
 		if (h->opcode == WIRE_CLOSE) {
 			n_closed++;
@@ -183,11 +172,6 @@ static void *open_waiting(void *userdata)
 	return (void *)(intptr_t)shmb_open(fake.conn, "a", &options, userdata, NULL);
 }
 
-static void *ping(_unused_ void *userdata)
-{
-	return (void *)(intptr_t)shmb_ping(fake.conn, NULL);
-}
-
 /* _i: which of the two is first, and so has the reader's role when the other's time is over, or its own. */
 START_TEST(one_times_out_and_the_other_goes_on)
 {
@@ -199,15 +183,15 @@ START_TEST(one_times_out_and_the_other_goes_on)
 	ck_assert_int_eq(shmb_conn_set_timeout(fake.conn, 20 * SHORT_USEC), 0);
 	if (_i == 0) {
 		waiter = fake_start(open_waiting, &segment);
-		expect_soon(WIRE_OPEN);
-		open_cookie = cookie();
+		fake_expect_soon(&fake, WIRE_OPEN);
+		open_cookie = fake_cookie(&fake);
 	}
-	pinger = fake_start(ping, NULL);
-	expect_soon(WIRE_PING);
+	pinger = fake_start(fake_ping, &fake);
+	fake_expect_soon(&fake, WIRE_PING);
 	if (_i == 1) {
 		waiter = fake_start(open_waiting, &segment);
-		expect_soon(WIRE_OPEN);
-		open_cookie = cookie();
+		fake_expect_soon(&fake, WIRE_OPEN);
+		open_cookie = fake_cookie(&fake);
 	}
 
 	ck_assert_int_eq(fake_join(pinger), -ETIMEDOUT);
@@ -223,8 +207,8 @@ START_TEST(end_of_the_broker_ends_all)
 	struct shmb_event event;
 	pthread_t waiters[2] = {fake_start(open_waiting, &segment), fake_start(open_waiting, &segment)};
 
-	expect_soon(WIRE_OPEN);
-	expect_soon(WIRE_OPEN);
+	fake_expect_soon(&fake, WIRE_OPEN);
+	fake_expect_soon(&fake, WIRE_OPEN);
 	fake.sock = fd_close(fake.sock);
 	ck_assert_int_eq(shmb_dispatch(fake.conn, SHMB_FOREVER, &event), -ENOTCONN);
 	ck_assert_int_eq(fake_join(waiters[0]), -ENOTCONN);
@@ -270,7 +254,7 @@ static void *read_when_there_is_room(_unused_ void *userdata)
 
 	wait_for(fake.sock, POLLOUT);
 	for (unsigned n_pings = 0; n_pings < N_THREADS;) {
-		wait_for(fake.sock, POLLIN);
+		fake_wait(&fake);
 		ck_assert_int_eq(scm_recv(fake.sock, &m, 0), 0);
 		if (m.n_data < sizeof(*h))
 			continue;
@@ -295,7 +279,7 @@ START_TEST(both_queues_full)
 	(void)fake_fill(fake.conn->fd, "junk", 4);
 
 	for (int i = 0; i < N_THREADS; i++)
-		threads[i] = fake_start(ping, NULL);
+		threads[i] = fake_start(fake_ping, &fake);
 	broker = fake_start(read_when_there_is_room, NULL);
 	for (int i = 0; i < N_THREADS; i++)
 		ck_assert_int_eq(fake_join(threads[i]), 0);
@@ -329,13 +313,6 @@ static void check_child(pid_t pid)
 	ck_assert_int_eq(status, 0);
 }
 
-static void check_alive(void)
-{
-	fake_reply(&fake, WIRE_PING, fake_next_cookie(&fake), NULL, 0, NULL, 0);
-	ck_assert_int_eq(shmb_ping(fake.conn, NULL), 0);
-	fake_expect(&fake, WIRE_PING);
-}
-
 START_TEST(child_has_no_connection)
 {
 	struct shmb_segment *segment = fake_open(&fake, 1, SHMB_OPEN_NOTIFY);
@@ -348,7 +325,7 @@ START_TEST(child_has_no_connection)
 
 	/* Nothing that it did is seen outside. */
 	fake_expect_nothing(&fake);
-	check_alive();
+	fake_check_alive(&fake);
 	(void)shmb_close(segment);
 	fake_expect_close(&fake, 1);
 }
@@ -365,7 +342,7 @@ START_TEST(child_of_clone_has_no_connection)
 		_exit(use_up(segment));
 	check_child(pid);
 	fake_expect_nothing(&fake);
-	check_alive();
+	fake_check_alive(&fake);
 	(void)shmb_close(segment);
 }
 END_TEST
@@ -383,7 +360,7 @@ START_TEST(child_connects_anew)
 		_exit(shmb_ping(own.conn, NULL) != 0 || shmb_ping(fake.conn, NULL) != -EOWNERDEAD);
 	}
 	check_child(pid);
-	check_alive();
+	fake_check_alive(&fake);
 }
 END_TEST
 
@@ -428,7 +405,7 @@ START_TEST(child_takes_the_connection_along)
 	fake_expect_close(&child, 1);
 	/* The parent has no copy of it: this is its end. */
 	ck_assert_int_eq(scm_recv(child.sock, &(struct scm_message){.data = child.in, .data_max = 1}, 0), SCM_E_EOF);
-	check_alive();
+	fake_check_alive(&fake);
 	(void)shmb_close(segment);
 	fd_close(child.sock);
 }
@@ -457,7 +434,7 @@ START_TEST(fork_that_the_broker_does_not_carry)
 	check_child(pid);
 	if (_i < 2) {
 		fake_expect(&fake, WIRE_FORK);
-		check_alive();
+		fake_check_alive(&fake);
 	}
 	(void)shmb_close(segment);
 }
@@ -467,12 +444,12 @@ END_TEST
 static void *answer_fork_and_open(void *userdata)
 {
 	const struct wire_result result = fake_grant(1);
-	uint64_t open_cookie = cookie();
+	uint64_t open_cookie = fake_cookie(&fake);
 	struct fake *child = userdata;
 
-	expect_soon(WIRE_FORK);
-	child->sock = offer_fork(cookie());
-	fake_reply(child, WIRE_PING, cookie() + 1, NULL, 0, NULL, 0);
+	fake_expect_soon(&fake, WIRE_FORK);
+	child->sock = offer_fork(fake_cookie(&fake));
+	fake_reply(child, WIRE_PING, fake_cookie(&fake) + 1, NULL, 0, NULL, 0);
 	fake_give(&fake, WIRE_OPEN, open_cookie, &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
 	return NULL;
 }
@@ -486,7 +463,7 @@ START_TEST(fork_while_another_thread_waits)
 	pid_t pid;
 
 	waiter = fake_start(open_waiting, &segment);
-	expect_soon(WIRE_OPEN);
+	fake_expect_soon(&fake, WIRE_OPEN);
 	broker = fake_start(answer_fork_and_open, &child);
 	pid = fork();
 	if (pid == 0)

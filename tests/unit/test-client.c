@@ -39,14 +39,6 @@ static void teardown(void)
 	fake_done(&fake);
 }
 
-/* The connection still answers. */
-static void check_alive(void)
-{
-	fake_reply(&fake, WIRE_PING, fake_next_cookie(&fake), NULL, 0, NULL, 0);
-	ck_assert_int_eq(shmb_ping(fake.conn, &error), 0);
-	fake_expect(&fake, WIRE_PING);
-}
-
 static int open_a(uint64_t wait_usec, struct shmb_segment **ret)
 {
 	struct shmb_open_options options = SHMB_OPEN_OPTIONS_INIT;
@@ -64,7 +56,7 @@ START_TEST(welcome_tells_who_one_is)
 	ck_assert_uint_eq(shmb_conn_uid(fake.conn), 1000);
 	ck_assert_int_ge(shmb_conn_get_fd(fake.conn), 0);
 	ck_assert_int_eq(fcntl(shmb_conn_get_fd(fake.conn), F_GETFD), FD_CLOEXEC);
-	check_alive();
+	fake_check_alive(&fake);
 	fake_expect_nothing(&fake);
 }
 END_TEST
@@ -329,7 +321,7 @@ START_TEST(late_answer)
 
 	/* It harms nobody; but only once. */
 	fake_reply(&fake, WIRE_PING, cookie, NULL, 0, NULL, 0);
-	check_alive();
+	fake_check_alive(&fake);
 	fake_reply(&fake, WIRE_PING, cookie, NULL, 0, NULL, 0);
 	ck_assert_int_eq(shmb_ping(fake.conn, &error), -EPROTO);
 }
@@ -356,7 +348,7 @@ START_TEST(late_grant_is_given_back)
 	ck_assert_int_eq(shmb_ping(fake.conn, &error), 0);
 	fake_expect(&fake, WIRE_PING);
 	fake_expect_close(&fake, 5);
-	check_alive();
+	fake_check_alive(&fake);
 }
 END_TEST
 
@@ -411,7 +403,7 @@ START_TEST(full_table)
 	ck_assert_int_eq(error.code, -EMFILE);
 	fake_expect(&fake, WIRE_OPEN);
 	fake_expect_close(&fake, 5);
-	check_alive();
+	fake_check_alive(&fake);
 }
 END_TEST
 
