@@ -71,13 +71,12 @@ static bool import_find_id(const struct import *im, struct registry_segment *rec
 	return im->beside;
 }
 
-static bool import_file_is_good(int fd, const struct registry_segment *rec)
+/* Sealed so, it is as long as it was made. */
+static bool import_file_is_good(int fd)
 {
-	uint64_t n_allocated, n_bytes;
 	int seals = memfd_get_seals(fd);
 
-	return seals >= 0 && (seals & MEMFD_SEALS_SIZE) == MEMFD_SEALS_SIZE &&
-	       memfd_usage(fd, &n_allocated, &n_bytes) == 0 && n_bytes >= rec->max_bytes;
+	return seals >= 0 && (seals & MEMFD_SEALS_SIZE) == MEMFD_SEALS_SIZE;
 }
 
 /* A RECOVER was not finished, and this one had its turn before. */
@@ -86,6 +85,22 @@ static bool import_is_there(const struct import *im, const struct registry_segme
 	const struct segment *s = im->beside ? segment_find_id(im->b, rec->id) : NULL;
 
 	return s && s->rec->generation == rec->generation && s->rec->created_usec == rec->created_usec;
+}
+
+/* Another segment with the name of @s; or NULL. */
+static struct segment *import_find_namesake(struct broker *b, const struct segment *s)
+{
+	struct index_node *node = index_first(&b->segments.by_name, s->by_name.hash);
+	char name[WIRE_NAME_MAX], name_of_other[WIRE_NAME_MAX];
+	size_t len = segment_name(b, s, name);
+
+	for (; node; node = index_next(node)) {
+		struct segment *other = container_of(node, struct segment, by_name);
+
+		if (other != s && segment_name(b, other, name_of_other) == len && memcmp(name, name_of_other, len) == 0)
+			return other;
+	}
+	return NULL;
 }
 
 static int import_segment(struct import *im, uint32_t slot)
@@ -102,7 +117,7 @@ static int import_segment(struct import *im, uint32_t slot)
 	key = KEEP_KEY(KEEP_SEGMENT, rec.id);
 	fd = kept_set_steal(im->kept, key);
 	if (fd < 0 || !import_segment_is_good(im, &rec) || !import_names_are_good(&rec, text) ||
-	    !import_file_is_good(fd, &rec) || !import_find_id(im, &rec)) {
+	    !import_file_is_good(fd) || !import_find_id(im, &rec)) {
 		if (fd >= 0 && !im->beside)
 			keeping_drop(im->b, key);
 		fd_close(fd);
@@ -115,6 +130,7 @@ static int import_segment(struct import *im, uint32_t slot)
 		return r;
 	}
 	im->ids[im->n_segments++] = rec.id;
+	im->n_doubles += rec.state != WIRE_STATE_ORPHANED && import_find_namesake(im->b, im->segments[slot]);
 	if (im->beside)
 		keeping_deposit(im->b, KEEP_KEY(KEEP_SEGMENT, rec.id), fd);
 	return 0;
@@ -255,22 +271,6 @@ int import_run(struct import *im)
 	return r;
 }
 
-/* Another segment with the name of @s; or NULL. */
-static struct segment *import_find_namesake(struct broker *b, const struct segment *s)
-{
-	struct index_node *node = index_first(&b->segments.by_name, s->by_name.hash);
-	char name[WIRE_NAME_MAX], name_of_other[WIRE_NAME_MAX];
-	size_t len = segment_name(b, s, name);
-
-	for (; node; node = index_next(node)) {
-		struct segment *other = container_of(node, struct segment, by_name);
-
-		if (other != s && segment_name(b, other, name_of_other) == len && memcmp(name, name_of_other, len) == 0)
-			return other;
-	}
-	return NULL;
-}
-
 static int import_compare_segments(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
@@ -285,8 +285,8 @@ static void import_settle_name(struct import *im, struct segment *s)
 	struct segment *other;
 
 	while ((other = import_find_namesake(b, s))) {
-		bool ours = bsearch(&other->rec->id, im->ids, im->n_segments, sizeof(*im->ids),
-				    import_compare_segments);
+		bool ours =
+			bsearch(&other->rec->id, im->ids, im->n_segments, sizeof(*im->ids), import_compare_segments);
 		bool later = ours && s->rec->generation > other->rec->generation;
 
 		im->n_renamed++;
@@ -321,15 +321,26 @@ static void import_settle_segment(struct import *im, struct segment *s)
 	segment_settle(im->b, s);
 }
 
-void import_settle(struct import *im)
+static void import_settle_doubles(struct import *im)
 {
-	import_settle_sessions(im);
-	if (im->n_segments > 0)
-		qsort(im->ids, im->n_segments, sizeof(*im->ids), import_compare_segments);
+	qsort(im->ids, im->n_segments, sizeof(*im->ids), import_compare_segments);
 	/* One may go before its turn has come; and who loses its name here is an orphan, and settled by that. */
 	import_settle_segments(im, true, import_settle_segment);
 	import_settle_segments(im, false, import_settle_name);
 	import_settle_segments(im, false, import_settle_segment);
+}
+
+void import_settle(struct import *im)
+{
+	import_settle_sessions(im);
+	if (im->n_doubles > 0) {
+		import_settle_doubles(im);
+		return;
+	}
+	/* Nothing of one depends on another: so many are not looked up by their ids. */
+	for (uint32_t slot = 0; slot < registry_n_used(im->old, REGISTRY_SEGMENTS); slot++)
+		if (im->segments[slot])
+			segment_settle(im->b, im->segments[slot]);
 }
 
 void import_done(struct import *im)

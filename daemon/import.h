@@ -35,6 +35,7 @@ struct import {
 	uint64_t *ids; /* of the segments that were made */
 	uint64_t n_segments;
 	uint64_t n_sessions;
+	uint64_t n_doubles; /* names that another segment had before */
 	uint64_t n_lost_segments;
 	uint64_t n_lost_sessions;
 	uint64_t n_renamed; /* segments without their names, which others have by now */
