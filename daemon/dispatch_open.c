@@ -214,8 +214,7 @@ static uint32_t open_check(const struct codec_open *open, unsigned count, struct
 /* A token that let somebody in before is not good for another. */
 static void open_spend(struct request *rq, const struct codec_open *open)
 {
-	struct token *token =
-		open->item->by == WIRE_BY_TOKEN ? token_find(rq->b, (const uint8_t *)open->name.s) : NULL;
+	struct token *token = open->item->by == WIRE_BY_TOKEN ? token_find(rq->b, (const uint8_t *)open->name.s) : NULL;
 
 	if (token)
 		token_free(rq->b, token);

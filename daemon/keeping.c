@@ -196,8 +196,8 @@ void keeping_partly(struct broker *b)
 
 	if (k->state != WIRE_KEEPING_PARTLY)
 		log_event(LOG_LEVEL_WARNING, &(struct log_fields){.message_id = MESSAGE_KEEPER_FULL},
-			  "the keeper's descriptor table is full: some of what there is would not survive this process; "
-			  "raise its LimitNOFILE");
+			  "the keeper's descriptor table is full: some of what there is would not survive this "
+			  "process; raise its LimitNOFILE");
 	k->state = WIRE_KEEPING_PARTLY;
 	uv_timer_start(&k->retry, keeping_on_retry, KEEPING_RETRY_MSEC, 0);
 }

@@ -126,8 +126,7 @@ int registry_open(int fd, struct registry *ret)
 		return k;
 	/* Nor shall it shrink under the map. */
 	k = memfd_get_seals(fd);
-	if (k < 0 || (k & MEMFD_SEALS_SIZE) != MEMFD_SEALS_SIZE || n_bytes < sizeof(*h) ||
-	    n_bytes > REGISTRY_BYTES_MAX)
+	if (k < 0 || (k & MEMFD_SEALS_SIZE) != MEMFD_SEALS_SIZE || n_bytes < sizeof(*h) || n_bytes > REGISTRY_BYTES_MAX)
 		return REGISTRY_E_DAMAGED;
 	h = registry_map(fd, n_bytes, MAP_SHARED, NULL);
 	if (!h)

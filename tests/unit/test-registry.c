@@ -320,7 +320,10 @@ static const struct damage {
 	uint64_t value;
 	size_t size;
 } damages[] = {
-#define HEADER(field, value_) {offsetof(struct registry_header, field), value_, sizeof(((struct registry_header *)0)->field)}
+#define HEADER(field, value_)                                                                                 \
+	{                                                                                                     \
+		offsetof(struct registry_header, field), value_, sizeof(((struct registry_header *)0)->field) \
+	}
 	HEADER(magic, REGISTRY_MAGIC + 1),
 	HEADER(n_tables, 0),
 	HEADER(n_tables, REGISTRY_TABLES_MAX + 1),
