@@ -23,11 +23,12 @@ EXTRA_DIST += $(box_scripts) \
 # Where the box's systemd finds it, whatever the prefix is.
 box_stage = $(abs_builddir)/tests/box/stage
 tests/box/installed: $(PROGRAMS) $(LTLIBRARIES) $(DATA)
-	$(AM_V_GEN)rm -rf $(box_stage) && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR=$(box_stage) \
+	$(AM_V_GEN)rm -rf $(box_stage); $(MAKE) $(AM_MAKEFLAGS) install DESTDIR=$(box_stage) \
 		systemdsystemunitdir=/usr/local/lib/systemd/system systemduserunitdir=/usr/local/lib/systemd/user \
-		sysusersdir=/usr/local/lib/sysusers.d tmpfilesdir=/usr/local/lib/tmpfiles.d >/dev/null && touch $@
+		sysusersdir=/usr/local/lib/sysusers.d tmpfilesdir=/usr/local/lib/tmpfiles.d >$@.log 2>&1 && \
+		touch $@ || { cat $@.log >&2; exit 1; }
 $(box_scripts:.sh=.log): tests/box/installed $(check_PROGRAMS)
 
-CLEANFILES += tests/box/installed
+CLEANFILES += tests/box/installed tests/box/installed.log
 clean-local:
 	rm -rf $(box_stage)

@@ -20,7 +20,7 @@ test_enabling()
 	is 'the folder is the user of the service'\''s alone to change' 'shmbroker shmbroker 755' \
 		"$(stat -c '%U %G %a' /run/shmbroker)"
 	is 'everybody may connect' 'root 666' "$(stat -c '%U %a' /run/shmbroker/broker.sock)"
-	is 'its group may administrate' 'shmbroker 660' "$(stat -c '%G %a' /run/shmbroker/admin.sock)"
+	becomes 'its group may administrate' 'shmbroker 660' stat -c '%G %a' /run/shmbroker/admin.sock
 	is 'nothing runs before it is needed' 'inactive dead' "$(state $broker)"
 }
 
