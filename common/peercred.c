@@ -124,12 +124,11 @@ static int get_pidfd(int sock, struct peercred *c, bool *ret_gone)
 	return 0;
 }
 
-int peercred_get(int sock, struct peercred *ret, bool *ret_gone)
+int peercred_get_ids(int sock, struct peercred *ret)
 {
-	_cleanup_(peercred_done) struct peercred c = PEERCRED_INIT;
+	struct peercred c = PEERCRED_INIT;
 	struct ucred creds;
 	socklen_t len = sizeof(creds);
-	bool gone;
 	int r;
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0)
@@ -139,6 +138,20 @@ int peercred_get(int sock, struct peercred *ret, bool *ret_gone)
 	c.pid = creds.pid;
 
 	r = get_groups(sock, &c);
+	if (r < 0)
+		return r;
+
+	*ret = c;
+	return 0;
+}
+
+int peercred_get(int sock, struct peercred *ret, bool *ret_gone)
+{
+	_cleanup_(peercred_done) struct peercred c = PEERCRED_INIT;
+	bool gone;
+	int r;
+
+	r = peercred_get_ids(sock, &c);
 	if (r < 0)
 		return r;
 	r = get_pidfd(sock, &c, &gone);

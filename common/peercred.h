@@ -34,6 +34,8 @@ struct peercred {
  * Returns 0 or a negative errno; release with peercred_done().
  */
 int peercred_get(int sock, struct peercred *ret, bool *ret_gone) _must_check_;
+/* The same but for @pidfd, which stays -1. */
+int peercred_get_ids(int sock, struct peercred *ret) _must_check_;
 void peercred_done(struct peercred *c);
 
 /*

@@ -71,14 +71,12 @@ static int import_cred(const struct import *im, uint32_t slot, const struct regi
 	int r = 0;
 
 	if (fd >= 0 && !(rec->flags & REGISTRY_SESSION_FORKED)) {
-		r = peercred_get(fd, cred, &gone);
-		if (life >= 0) {
-			fd_close(cred->pidfd);
+		r = life >= 0 ? peercred_get_ids(fd, cred) : peercred_get(fd, cred, &gone);
+		if (life >= 0)
 			cred->pidfd = life;
-		}
 		if (r < 0)
 			return r == -ENOMEM ? r : IMPORT_E_LOST;
-		return cred->uid != rec->uid || (gone && life < 0) ? IMPORT_E_LOST : 0;
+		return cred->uid != rec->uid || gone ? IMPORT_E_LOST : 0;
 	}
 	*cred = (struct peercred){.uid = rec->uid, .gid = rec->gid, .pid = (pid_t)rec->pid, .pidfd = life};
 	r = import_groups(im, slot, cred);
