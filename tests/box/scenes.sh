@@ -128,13 +128,23 @@ finish()
 
 # --- what happens -----------------------------------------------------------------------------------------------------
 
+# run_timed NAME COMMAND...: run, with status 0
+run_timed()
+{
+	began=$(date +%s%N)
+	run_of=$1
+	shift
+	run "$run_of" 0 "$@"
+	echo "# $run_of: took $((($(date +%s%N) - began) / 1000000)) ms"
+}
+
 # lives NAME COMMAND...: through this
 lives()
 {
 	name=$1
 	before=$(pid_of "$broker")
 	shift
-	run "$name" 0 "$@"
+	run_timed "$name" "$@"
 	survived "$name"
 	[ "$before" = "$(pid_of "$broker")" ]
 	ok "$name: in the same process" $?
@@ -147,7 +157,7 @@ returns()
 	before=$(pid_of "$broker")
 	before_keeper=$(pid_of "$keeper")
 	shift
-	run "$name" 0 "$@"
+	run_timed "$name" "$@"
 	survived "$name"
 	[ "$before" != "$(pid_of "$broker")" ] && [ "$before_keeper" = "$(pid_of "$keeper")" ]
 	ok "$name: in another process, with the same keeper" $?

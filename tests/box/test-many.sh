@@ -18,6 +18,7 @@ mkdir -p /etc/shmbroker
 printf '[limits]\nmax_segments = 200000\nmax_holds = 400000\n' >/etc/shmbroker/shmbrokerd.conf
 run 'enabling' 0 sc enable --now shmbrokerd.socket
 prepare
+run_timed 'daemon-reload with few segments' sc daemon-reload
 load_start --clients 10 --segments "$n"
 lives "daemon-reload with $n segments" sc daemon-reload
 returns "restart with $n segments" sc restart "$broker"
