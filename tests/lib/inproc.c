@@ -22,18 +22,23 @@ static void write_config(struct inproc *t, const char *config)
 	ck_assert_int_eq(pwrite(t->config_fd, config, n, 0), (ssize_t)n);
 }
 
-void inproc_begin(struct inproc *t, const char *config)
+void inproc_boot(struct inproc *t)
 {
 	struct broker_options options = {.config_must_exist = true};
 	static char path[32];
 
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", t->config_fd);
+	options.config_path = path;
+	ck_assert_int_eq(broker_new(&options, &t->b), 0);
+}
+
+void inproc_begin(struct inproc *t, const char *config)
+{
 	log_set_level(LOG_LEVEL_ERROR);
 	t->config_fd = memfd_create("config", MFD_CLOEXEC);
 	ck_assert_int_ge(t->config_fd, 0);
 	write_config(t, config ? config : "");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", t->config_fd);
-	options.config_path = path;
-	ck_assert_int_eq(broker_new(&options, &t->b), 0);
+	inproc_boot(t);
 }
 
 void inproc_end(struct inproc *t)
@@ -113,6 +118,8 @@ uint32_t client_try_new(struct inproc *t, const struct identity *who, struct cli
 	}
 	welcome = c->packet.body;
 	c->session = welcome->session;
+	c->epoch = welcome->epoch;
+	memcpy(c->secret, welcome->secret, sizeof(c->secret));
 	return WIRE_STATUS_OK;
 }
 
@@ -209,7 +216,7 @@ void request_begin(struct client *c, struct codec_writer *w)
 
 uint64_t request_end(struct client *c, struct codec_writer *w, unsigned opcode, unsigned flags)
 {
-	size_t n = codec_end(w, opcode, flags, WIRE_STATUS_OK, ++c->cookie, 0);
+	size_t n = codec_end(w, opcode, flags | c->flags, c->epoch, ++c->cookie, 0);
 
 	ck_assert_uint_gt(n, 0);
 	client_send(c, c->out, n, NULL, 0);
@@ -436,5 +443,7 @@ struct client *must_fork(struct client *c)
 	forked = c->packet.body;
 	child = client_new_fd(c->t, scm_message_steal(&c->message, 0));
 	child->session = forked->session;
+	child->epoch = c->epoch;
+	memcpy(child->secret, forked->secret, sizeof(child->secret));
 	return child;
 }

@@ -29,6 +29,9 @@ struct client {
 	int fd; /* does not block */
 	uint64_t session;
 	uint64_t cookie; /* of the last request */
+	uint32_t epoch;	 /* of the broker that it speaks to */
+	unsigned flags;	 /* of all requests, beside their own */
+	uint8_t secret[WIRE_SECRET_BYTES];
 
 	/* the last packet received, and its descriptors until the next is */
 	struct codec_packet packet;
@@ -49,6 +52,8 @@ enum { CLIENT_PACKET, CLIENT_END, CLIENT_NOTHING };
 
 /* A broker with @config as its configuration (NULL: the built-in one); logs errors only. */
 void inproc_begin(struct inproc *t, const char *config);
+/* Another broker with the same configuration, where there is none. */
+void inproc_boot(struct inproc *t);
 /* broker_free() asserts that all accounts are at zero. */
 void inproc_end(struct inproc *t);
 

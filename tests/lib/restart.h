@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * A broker in the test's process that dies and comes again. In between the test has what it left in its hands: the
+ * registry, as it was at that instant, and the descriptors that a keeper would have. Both can be changed at will.
+ */
+
+#include "daemon/broker.h"
+#include "tests/lib/inproc.h"
+
+struct restart {
+	struct registry old;
+	struct kept_set kept;
+};
+
+/* The broker is gone, as by SIGKILL: nobody was told, and what it was about to do is not done. */
+void restart_down(struct restart *r, struct inproc *t);
+/* Another one takes over what is there. Returns what restore_state() says. */
+int restart_try_up(struct restart *r, struct inproc *t) _must_check_;
+void restart_up(struct restart *r, struct inproc *t);
+/* Both. */
+void restart(struct inproc *t);
+
+/* The descriptor under @key is lost; it was there. */
+void restart_lose(struct restart *r, uint64_t key);
+/* It becomes @fd, which is taken. */
+void restart_keep(struct restart *r, uint64_t key, int fd);
+/* A pidfd of a process that has ended. */
+int restart_dead_process(void);
+
+/* Takes the RESUMED that is the next packet. */
+void client_expect_resumed(struct client *c);
