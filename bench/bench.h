@@ -23,13 +23,13 @@ struct bench {
 	char dir[64];
 	char unkept_path[96]; /* sockets */
 	char minimal_path[96];
-	struct kept kept;	/* the broker that all is about, */
-	struct server unkept;	/* and one without a keeper */
+	struct kept kept;     /* the broker that all is about, */
+	struct server unkept; /* and one without a keeper */
 	struct server minimal;
 	struct server pair;
 	struct kernel *kernel;
 	struct minimal *client;
-	struct broker *broker;	/* clients of these two */
+	struct broker *broker; /* clients of these two */
 	struct broker *unkept_broker;
 	struct report *report;
 };

@@ -22,9 +22,9 @@ struct kept {
 	char keeper_path[96 + sizeof(".keeper")];
 };
 
-#define KEPT_NONE                                                                    \
-	{                                                                            \
-		.daemon = SERVER_NONE, .keeper = SERVER_NONE, .keeper_sock = -1, \
+#define KEPT_NONE                                                               \
+	{                                                                       \
+		.daemon = SERVER_NONE, .keeper = SERVER_NONE, .keeper_sock = -1 \
 	}
 
 /* Starts both; @name is that of the broker's socket. Returns 0 or a negative errno; then nothing is left of it. */

@@ -80,6 +80,13 @@ int place_server_cpu(enum place place)
 	return allowed_cpu(place == PLACE_SAME ? 0 : 1);
 }
 
+int place_keeper_cpu(enum place place)
+{
+	int third = allowed_cpu(2);
+
+	return place == PLACE_SPLIT && third >= 0 ? third : place_server_cpu(place);
+}
+
 static int pin_threads(DIR *tasks, const cpu_set_t *set)
 {
 	const struct dirent *d;
@@ -187,16 +194,34 @@ static double quantile(const float *samples, size_t n, double share)
 	return v;
 }
 
+static double mean(const float *samples, size_t n)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += samples[i];
+
+	return n > 0 ? sum / (double)n : NAN;
+}
+
 int series_end_round(struct series *s)
 {
-	double *rounds;
+	const float *samples = s->samples + s->round_start;
+	size_t n_samples = s->n_samples - s->round_start, n = (s->n_rounds + 1) * sizeof(double);
+	double *grown;
 
-	rounds = realloc(s->rounds, (s->n_rounds + 1) * sizeof(*rounds));
-	if (!rounds)
+	grown = realloc(s->rounds, n);
+	if (!grown)
 		return -ENOMEM;
+	s->rounds = grown;
+	grown = realloc(s->means, n);
+	if (!grown)
+		return -ENOMEM;
+	s->means = grown;
 
-	s->rounds = rounds;
-	s->rounds[s->n_rounds++] = quantile(s->samples + s->round_start, s->n_samples - s->round_start, 0.5);
+	s->rounds[s->n_rounds] = quantile(samples, n_samples, 0.5);
+	s->means[s->n_rounds] = mean(samples, n_samples);
+	s->n_rounds++;
 	s->round_start = s->n_samples;
 	return 0;
 }
@@ -205,6 +230,7 @@ void series_done(struct series *s)
 {
 	free(s->samples);
 	free(s->rounds);
+	free(s->means);
 	*s = (struct series){0};
 }
 
@@ -223,9 +249,8 @@ double series_quiet(const struct series *s)
 	return lowest;
 }
 
-double series_ratio(const struct series *s, const struct series *base)
+static double ratio(const double *rounds, const double *base, unsigned n)
 {
-	unsigned n = MIN(s->n_rounds, base->n_rounds);
 	double *ratios, v;
 
 	if (n == 0)
@@ -235,11 +260,21 @@ double series_ratio(const struct series *s, const struct series *base)
 		return NAN;
 
 	for (unsigned i = 0; i < n; i++)
-		ratios[i] = s->rounds[i] / base->rounds[i];
+		ratios[i] = rounds[i] / base[i];
 	qsort(ratios, n, sizeof(*ratios), compare_doubles);
 	v = ratios[n / 2];
 	free(ratios);
 	return v;
+}
+
+double series_ratio(const struct series *s, const struct series *base)
+{
+	return ratio(s->rounds, base->rounds, MIN(s->n_rounds, base->n_rounds));
+}
+
+double series_ratio_means(const struct series *s, const struct series *base)
+{
+	return ratio(s->means, base->means, MIN(s->n_rounds, base->n_rounds));
 }
 
 /* Runs one job for one round; the first calls after another job's turn are not counted. */

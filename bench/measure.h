@@ -25,6 +25,8 @@ const char *place_name(enum place place);
 /* The CPU of the driver (it is the same in both places) and of its servers; -1 when there is no second one. */
 int place_driver_cpu(void);
 int place_server_cpu(enum place place);
+/* That of a keeper: a third one; where there is none, it is its broker's. */
+int place_keeper_cpu(enum place place);
 
 /* Moves every thread of @pid (0: the caller) to @cpu. Returns 0 or a negative errno. */
 int place_pin(pid_t pid, int cpu) _must_check_;
@@ -35,13 +37,14 @@ int place_unpin(void) _must_check_;
 uint64_t now_nsec(void);
 double now_usec(void);
 
-/* All samples of one job, and the median of each of its rounds. */
+/* All samples of one job, and the median and the mean of each of its rounds. */
 struct series {
 	float *samples;
 	size_t n_samples;
 	size_t n_allocated;
 	size_t round_start;
 	double *rounds;
+	double *means;
 	unsigned n_rounds;
 };
 
@@ -56,6 +59,8 @@ double series_quantile(const struct series *s, double share);
 double series_quiet(const struct series *s);
 /* The median over the rounds of @s by @base; NAN without rounds. */
 double series_ratio(const struct series *s, const struct series *base);
+/* The same of the means: what is done for many requests at a time is no part of the median. */
+double series_ratio_means(const struct series *s, const struct series *base);
 
 /* Set by SIGINT, SIGTERM and SIGHUP: whatever is in hand comes to its end. */
 bool measure_interrupted(void);

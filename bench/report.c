@@ -184,9 +184,8 @@ int report_add(struct report *r, const struct figure *f)
 		      "name", f->name, "place", f->place, "unit", f->unit, "median", pack_number(f->median), "p99",
 		      pack_number(f->p99), "worst", pack_number(f->worst), "quiet", pack_number(f->quiet), "cpu",
 		      pack_number(f->cpu), "ratios", "posix", pack_number(f->ratios[RATIO_POSIX]), "minimal",
-		      pack_number(f->ratios[RATIO_MINIMAL]), "unkept",
-		      pack_number(f->ratios[RATIO_UNKEPT]), "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims",
-		      aims_json);
+		      pack_number(f->ratios[RATIO_MINIMAL]), "unkept", pack_number(f->ratios[RATIO_UNKEPT]),
+		      "read_write", pack_number(f->ratios[RATIO_WRITE]), "aims", aims_json);
 	return json_array_append_new(r->figures, o) < 0 ? -ENOMEM : 0;
 }
 

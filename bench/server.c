@@ -143,8 +143,8 @@ static void exec_daemon(const struct daemon_options *options, const char *config
 	if (setenv("NOTIFY_SOCKET", notify_path, 1) < 0)
 		return;
 
-	execlp(options->program, options->program, "--config", config_path, "--socket", options->socket_path, "--keeper",
-	       keeper, "--log-level", "error", last, NULL);
+	execlp(options->program, options->program, "--config", config_path, "--socket", options->socket_path,
+	       "--keeper", keeper, "--log-level", "error", last, NULL);
 	(void)fprintf(stderr, "shmbroker-bench: %s: %s\n", options->program, strerror(errno));
 }
 

@@ -203,25 +203,35 @@ static int restart(struct scene *s, enum how how)
 
 /* --- the keeper ends ---------------------------------------------------------------------------------------------- */
 
+/* Until the keeper has everything; one who asks now and then. */
+static int wait_kept(const struct scene *s, uint64_t start)
+{
+	struct shmb_stats stats;
+	int r;
+
+	do {
+		if (poll(NULL, 0, 1) < 0)
+			return -errno;
+		r = read_stats(s, &stats);
+		if (r == 0 && now_nsec() - start > PATIENCE_NSEC)
+			r = -ETIMEDOUT;
+	} while (r == 0 && stats.keeping != SHMB_KEEPING_ALL);
+
+	return r;
+}
+
 static int restart_keeper(struct scene *s)
 {
 	uint64_t start = now_nsec();
-	struct shmb_stats stats;
 	int r;
 
 	watcher_begin(&s->watcher);
 	server_end(&s->kept.keeper, SIGKILL);
 	r = kept_start_keeper(s->b, &s->kept);
-	do {
-		if (r == 0)
-			r = read_stats(s, &stats);
-		if (r == 0 && now_nsec() - start > PATIENCE_NSEC)
-			r = -ETIMEDOUT;
-		if (r < 0)
-			return r;
-	} while (stats.keeping != SHMB_KEEPING_ALL);
-
-	r = series_add(&s->parts[PART_ANSWER], (double)(now_nsec() - start) / 1e6);
+	if (r == 0)
+		r = wait_kept(s, start);
+	if (r == 0)
+		r = series_add(&s->parts[PART_ANSWER], (double)(now_nsec() - start) / 1e6);
 	if (r == 0)
 		r = watcher_wait(&s->watcher, ANSWERS_BETWEEN);
 	return r < 0 ? r : series_add(&s->parts[PART_PAUSE], (double)watcher_pause_nsec(&s->watcher) / 1e6);
@@ -259,8 +269,8 @@ static int run_restarts(struct scene *s, enum how how)
 		r = restart(s, how);
 	if (r == 0)
 		r = report(s, name, PART_PAUSE);
-	/* The old one's end and the new one's start are one after the other only there. */
-	for (unsigned i = PART_ANSWER; r == 0 && i < PART_N && how == HOW_KILL; i++)
+	/* When it is replaced, the new one starts before the old one ends. */
+	for (unsigned i = PART_ANSWER; r == 0 && i < PART_N && how != HOW_REPLACE; i++)
 		r = report(s, part_names[i], i);
 
 	forget(s);

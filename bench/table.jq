@@ -12,10 +12,12 @@ def table($columns): "| " + ($columns | map(.title) | join(" | ")) + " |",
 
 def column($title; $key): {$title, $key};
 
-.figures | group_by(.group) | sort_by(.[0].group | {open: 0, create: 1, load: 2, reclaim: 3, delay: 4, memory: 5}[.]) | .[] |
+.figures | group_by(.group) | sort_by(.[0].group | {open: 0, create: 1, load: 2, reclaim: 3, delay: 4, survive: 5, memory: 6}[.]) | .[] |
 "### \(.[0].group), in \(.[0].unit)", "",
 (map({name, place, median: (.median | number), p99: (.p99 | number), worst: (.worst | number),
-	quiet: (.quiet | number), cpu: (.cpu | number), posix: (.ratios.posix | number), minimal: (.ratios.minimal | number), aim: (.aims | aims)}) |
+	quiet: (.quiet | number), cpu: (.cpu | number), posix: (.ratios.posix | number), minimal: (.ratios.minimal | number),
+	unkept: (.ratios.unkept | number), aim: (.aims | aims)}) |
 	table([column(""; "name"), column("where"; "place"), column("median"; "median"), column("p99"; "p99"),
 		column("worst"; "worst"), column("quiet"; "quiet"), column("cpu"; "cpu"),
-		column("/ POSIX"; "posix"), column("/ minimal"; "minimal"), column("aim"; "aim")])), ""
+		column("/ POSIX"; "posix"), column("/ minimal"; "minimal"), column("/ unkept"; "unkept"),
+		column("aim"; "aim")])), ""

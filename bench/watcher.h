@@ -18,8 +18,8 @@ struct watcher {
 	struct watch *watch; /* memory shared with it */
 };
 
-#define WATCHER_NONE                               \
-	{                                          \
+#define WATCHER_NONE                                 \
+	{                                            \
 		.victim = VICTIM_NONE, .watch = NULL \
 	}
 
