@@ -20,6 +20,12 @@ static uint32_t manage_refuse(const struct segment *s, enum wire_rule rule, stru
 	return WIRE_STATUS_ACCESS;
 }
 
+/* It is repeated, and may have been done the first time. */
+static bool manage_was_noted(const struct request *rq)
+{
+	return rq->repeat && resume_was_noted(rq->session, rq->session->cookie);
+}
+
 /* --- REMOVE ------------------------------------------------------------------------------------------ */
 
 static void remove_one(struct request *rq, const struct codec_target *target, struct registry_removal *removal,
@@ -136,6 +142,8 @@ static void freeze_answer(struct freeze *f)
 
 	if (s && s->rec->state == WIRE_STATE_UNPUBLISHED) {
 		s->sealing = false;
+		if (session)
+			resume_note_change(session, f->cookie);
 		verdict = segment_published(f->b, s, f->sealed, true);
 	}
 	reaper_take(&f->b->reaper, f->fd, UINT64_MAX);
@@ -208,7 +216,7 @@ void handle_publish(struct request *rq)
 
 	codec_read_target(rq->packet, &target);
 	s = request_target(rq, &target, &status);
-	if (s && rq->repeat && publish_was_done(s, publish->freeze)) {
+	if (s && manage_was_noted(rq) && publish_was_done(s, publish->freeze)) {
 		request_reply(rq, NULL, NULL, 0);
 		return;
 	}
@@ -219,6 +227,7 @@ void handle_publish(struct request *rq)
 		if (status == WIRE_STATUS_OK)
 			return; /* answered when it is done */
 	} else if (status == WIRE_STATUS_OK) {
+		resume_note_change(rq->session, rq->session->cookie);
 		status = segment_published(rq->b, s, segment_seal(s->fd, false), false);
 	}
 	if (status == WIRE_STATUS_OK)
@@ -244,6 +253,13 @@ static bool grow_may(const struct segment *s, const struct hold *hold, const str
 	return access_to(s, cred) == WIRE_ACCESS_WRITE;
 }
 
+static uint32_t grow_noted(struct request *rq, struct segment *s, uint64_t n_bytes, struct wire_refusal *reterr)
+{
+	if (n_bytes > s->rec->n_bytes && n_bytes <= s->rec->max_bytes)
+		resume_note_change(rq->session, rq->session->cookie);
+	return segment_grow(rq->b, s, rq->session, n_bytes, reterr);
+}
+
 void handle_grow(struct request *rq)
 {
 	const struct wire_grow *grow = rq->packet->body;
@@ -254,10 +270,10 @@ void handle_grow(struct request *rq)
 
 	codec_read_target(rq->packet, &target);
 	s = request_target(rq, &target, &status);
-	if (s && rq->repeat && grow->n_bytes <= s->rec->n_bytes)
+	if (s && manage_was_noted(rq) && grow->n_bytes <= s->rec->n_bytes)
 		status = WIRE_STATUS_OK;
 	else if (s && grow_may(s, manage_hold(rq, &target), &rq->session->cred))
-		status = segment_grow(rq->b, s, rq->session, grow->n_bytes, &refusal);
+		status = grow_noted(rq, s, grow->n_bytes, &refusal);
 	else if (s)
 		status = manage_refuse(s, WIRE_RULE_MODE, &refusal);
 	if (status == WIRE_STATUS_OK) {
@@ -292,6 +308,8 @@ static uint32_t grant_token(struct request *rq, struct hold *hold, uint8_t acces
 	if (access == 0 || access > hold->rec->state)
 		return access == 0 ? grant_invalid(reterr, WIRE_FIELD_ACCESS)
 				   : manage_refuse(hold->segment, WIRE_RULE_MODE, reterr);
+	if (rq->repeat)
+		token_withdraw(rq->b, hold, rq->session->cookie);
 	if (hold->n_tokens >= rq->session->limits.max[LIMIT_GRANTS])
 		return grant_too_many(rq, hold->n_tokens, reterr);
 	return token_new(rq->b, hold, access, granted->token, reterr);
@@ -323,8 +341,10 @@ static uint32_t grant_id(struct request *rq, struct segment *s, const struct wir
 	if (s->rec->state == WIRE_STATE_ORPHANED)
 		return WIRE_STATUS_NOT_FOUND;
 	if (grant->access == 0) {
-		if (!grant_clear(rq->b, s, grant->kind, grant->who) && !rq->repeat)
+		if (!grant_exists(s, grant->kind, grant->who) && !manage_was_noted(rq))
 			return WIRE_STATUS_NOT_FOUND;
+		resume_note_change(rq->session, rq->session->cookie);
+		(void)grant_clear(rq->b, s, grant->kind, grant->who);
 		granted->n_holders = grant_count_holders(s, grant);
 		return WIRE_STATUS_OK;
 	}

@@ -70,6 +70,11 @@ static void grant_free(struct broker *b, struct segment *s, struct grant *grant)
 	free(grant);
 }
 
+bool grant_exists(const struct segment *s, uint8_t kind, uint32_t who)
+{
+	return grant_find(s, kind, who) != NULL;
+}
+
 bool grant_clear(struct broker *b, struct segment *s, uint8_t kind, uint32_t who)
 {
 	struct grant *grant = grant_find(s, kind, who);
@@ -203,8 +208,17 @@ uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t 
 	}
 	token_digest(ret_token, t->rec->hash);
 	t->rec->deadline_usec = clock_usec(CLOCK_BOOTTIME) + DEFAULT_TOKEN_USEC;
+	t->rec->cookie = (uint32_t)hold->session->cookie;
 	token_begin(b, t, hold, access);
 	return WIRE_STATUS_OK;
+}
+
+void token_withdraw(struct broker *b, const struct hold *hold, uint64_t cookie)
+{
+	struct token *newest = hold->tokens ? hold->tokens->hold_prev : NULL;
+
+	if (newest && newest->rec->cookie == (uint32_t)cookie)
+		token_free(b, newest);
 }
 
 int token_restore(struct broker *b, struct hold *hold, const struct registry_token *rec)
@@ -221,6 +235,7 @@ int token_restore(struct broker *b, struct hold *hold, const struct registry_tok
 	quota_charge_force(&b->quota, &t->charge, hold->session->user, LIMIT_HOLDS, 1);
 	memcpy(t->rec->hash, rec->hash, sizeof(rec->hash));
 	t->rec->deadline_usec = rec->deadline_usec;
+	t->rec->cookie = rec->cookie;
 	token_begin(b, t, hold, (uint8_t)rec->state);
 	return 0;
 }

@@ -47,6 +47,7 @@ struct tokens {
 uint32_t grant_set(struct broker *b, struct segment *s, uint8_t kind, uint32_t who, uint8_t access, uint32_t n_max);
 /* One that was there before. Returns 0 or -ENOMEM. */
 int grant_restore(struct broker *b, struct segment *s, const struct registry_grant *rec) _must_check_;
+bool grant_exists(const struct segment *s, uint8_t kind, uint32_t who);
 /* Takes it away; false when there was none. */
 bool grant_clear(struct broker *b, struct segment *s, uint8_t kind, uint32_t who);
 void grant_clear_all(struct broker *b, struct segment *s);
@@ -57,6 +58,8 @@ int tokens_init(struct broker *b) _must_check_;
 void tokens_deinit(struct broker *b);
 uint32_t token_new(struct broker *b, struct hold *hold, uint8_t access, uint8_t ret_token[WIRE_TOKEN_BYTES],
 		   struct wire_refusal *reterr);
+/* One that was made for the same request, whose answer nobody got, is not good any more. */
+void token_withdraw(struct broker *b, const struct hold *hold, uint64_t cookie);
 /* One that was there before; the oldest first. Returns 0 or -ENOMEM. */
 int token_restore(struct broker *b, struct hold *hold, const struct registry_token *rec) _must_check_;
 /* The valid one that was shown, or NULL. */

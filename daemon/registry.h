@@ -98,6 +98,7 @@ struct registry_session {
 	uint64_t process_ino; /* of the pidfd: unique while the machine is up (Linux 6.9), 0: not known */
 	uint32_t flags;	      /* enum registry_session_flags */
 	uint32_t reserved;
+	uint64_t changing; /* cookie of the last request that was going to change something: resume.h */
 #ifdef REGISTRY_NEXT
 	uint64_t news[2];
 #endif
@@ -149,8 +150,8 @@ struct registry_grant {
 struct registry_token {
 	uint32_t state; /* enum wire_access; 0: free */
 	uint32_t next_free;
-	uint32_t hold; /* slot of the giver's */
-	uint32_t reserved;
+	uint32_t hold;		/* slot of the giver's */
+	uint32_t cookie;	/* the lower half of that under which it was asked for */
 	uint64_t deadline_usec; /* CLOCK_BOOTTIME */
 	uint8_t hash[32];	/* SHA-256 of the token */
 };
@@ -183,7 +184,7 @@ struct registry_removal {
 static_assert(sizeof(struct registry_segment) == 184, "registry layout");
 static_assert(sizeof(struct registry_text) == 248, "registry layout");
 #ifndef REGISTRY_NEXT
-static_assert(sizeof(struct registry_session) == 72, "registry layout");
+static_assert(sizeof(struct registry_session) == 80, "registry layout");
 #endif
 static_assert(sizeof(struct registry_hold) == 40, "registry layout");
 static_assert(sizeof(struct registry_groups) == 128, "registry layout");

@@ -94,6 +94,18 @@ void repeats_free(struct repeats *repeats)
 	free(repeats);
 }
 
+/* --- other changes ----------------------------------------------------------------------------------- */
+
+void resume_note_change(struct session *s, uint64_t cookie)
+{
+	__atomic_store_n(&s->rec->changing, cookie, __ATOMIC_RELEASE);
+}
+
+bool resume_was_noted(const struct session *s, uint64_t cookie)
+{
+	return s->restored && s->rec->changing == cookie;
+}
+
 /* --- removals ---------------------------------------------------------------------------------------- */
 
 struct registry_removal *removal_begin(struct session *s, uint64_t cookie, bool repeat)
