@@ -226,17 +226,25 @@ void release_forget_all(struct shmb_conn *conn)
 	conn->n_closed = 0;
 }
 
-/* The memory was shared with the broker that has ended: nobody takes out of it any more. */
+/*
+ * The memory was shared with the broker that has ended: nobody takes out of it any more. What is in it comes before
+ * whatever is said again, which may be about segments that are gone with that.
+ */
 void releases_take_back(struct shmb_conn *conn)
 {
 	const struct wire_releases *shared = conn->releases;
-	uint32_t tail, n;
+	uint32_t tail = shared ? __atomic_load_n(&shared->tail, __ATOMIC_ACQUIRE) : 0;
+	uint32_t n = shared ? __atomic_load_n(&shared->head, __ATOMIC_RELAXED) - tail : 0;
+	struct closed *p = NULL;
 
-	if (shared) {
-		tail = __atomic_load_n(&shared->tail, __ATOMIC_ACQUIRE);
-		n = __atomic_load_n(&shared->head, __ATOMIC_RELAXED) - tail;
-		for (uint32_t i = 0; n <= WIRE_RELEASES_MAX && i < n; i++)
-			put_off(conn, &shared->handles[(tail + i) % WIRE_RELEASES_MAX], 1);
+	if (n > 0 && n <= WIRE_RELEASES_MAX)
+		p = list_reserve(conn->closed, &conn->n_closed_max, conn->n_closed + n, sizeof(*p));
+	if (p) {
+		conn->closed = p;
+		memmove(p + n, p, conn->n_closed * sizeof(*p));
+		conn->n_closed += n;
+		for (uint32_t i = 0; i < n; i++)
+			p[i] = (struct closed){.cookie = 1, .handle = shared->handles[(tail + i) % WIRE_RELEASES_MAX]};
 	}
 	releases_drop(conn);
 }

@@ -141,7 +141,7 @@ START_TEST(another_broker_has_none)
 	ck_assert_ptr_null(fake.conn->releases);
 
 	fake_expect(&fake, WIRE_CLOSE);
-	ck_assert_uint_eq(fake.request.header->flags, WIRE_FLAG_ONE_WAY);
+	ck_assert_uint_eq(fake.request.header->flags, WIRE_FLAG_ONE_WAY | WIRE_FLAG_REPEAT);
 	batch = fake.request.body;
 	ck_assert_uint_eq(batch->count, 2);
 	ck_assert_mem_eq(batch + 1, ((const uint32_t[]){handle - 1, handle}), 2 * sizeof(uint32_t));
