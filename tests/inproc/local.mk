@@ -10,6 +10,7 @@ test_programs += \
 	tests/inproc/test-fork \
 	tests/inproc/test-freeze \
 	tests/inproc/test-import \
+	tests/inproc/test-import-sessions \
 	tests/inproc/test-linger \
 	tests/inproc/test-list \
 	tests/inproc/test-nofds \
@@ -26,6 +27,7 @@ tests_inproc_test_events_LDADD = $(inproc_ldadd)
 tests_inproc_test_fork_LDADD = $(inproc_ldadd)
 tests_inproc_test_freeze_LDADD = $(inproc_ldadd)
 tests_inproc_test_import_LDADD = $(inproc_ldadd)
+tests_inproc_test_import_sessions_LDADD = $(inproc_ldadd)
 tests_inproc_test_linger_LDADD = $(inproc_ldadd)
 tests_inproc_test_list_LDADD = $(inproc_ldadd)
 tests_inproc_test_nofds_LDADD = $(inproc_ldadd)
