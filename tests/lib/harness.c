@@ -231,10 +231,15 @@ void broker_restart(struct broker *b, const char *config)
 	spawn_and_wait(b);
 }
 
-bool broker_try_restart(struct broker *b, const char *config)
+void broker_begin_restart(struct broker *b, const char *config)
 {
 	write_config(b, config);
 	spawn(b);
+}
+
+bool broker_try_restart(struct broker *b, const char *config)
+{
+	broker_begin_restart(b, config);
 	return wait_notify(b, "READY=1");
 }
 

@@ -48,6 +48,9 @@ void broker_prepare(struct broker *b);
 /* As broker_start(), at the socket where @b ran before: after broker_kill(). */
 void broker_restart(struct broker *b, const char *config);
 
+/* The same without waiting: it may be killed on its way. */
+void broker_begin_restart(struct broker *b, const char *config);
+
 /* As broker_restart(), but returns false when it ends before it listens; broker_wait() tells how. */
 bool broker_try_restart(struct broker *b, const char *config) _must_check_;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/harness.h"
 #include "tests/lib/loader.h"
 
 #define ARGUMENTS_MAX 16
@@ -73,6 +75,19 @@ const char *loader_ask(struct loader *l, const char *command, const char *expect
 	return expect_line(l, expected);
 }
 
+void loader_watch(struct loader *l, uint64_t usec)
+{
+	struct pollfd p = {.fd = fileno(l->answers), .events = POLLIN};
+	struct timespec timeout = {
+		.tv_sec = (time_t)(usec / USEC_PER_SEC),
+		.tv_nsec = (long)(usec % USEC_PER_SEC) * 1000,
+	};
+
+	/* Nobody has asked anything. */
+	if (ppoll(&p, 1, &timeout, NULL) > 0)
+		ck_abort_msg("load: %s", next_line(l));
+}
+
 void loader_check(struct loader *l)
 {
 	(void)loader_ask(l, "check", "ok");
@@ -87,6 +102,24 @@ void loader_quit(struct loader *l)
 	ck_assert_int_eq(status, 0);
 	close(l->commands);
 	fclose(l->answers);
+}
+
+uint64_t begin_chances(void)
+{
+	const char *given = getenv("SHMB_SEED");
+	uint64_t seed = given ? strtoull(given, NULL, 0) : now_usec();
+
+	printf("# SHMB_SEED=%llu\n", (unsigned long long)seed);
+	return seed;
+}
+
+uint64_t next_chance(uint64_t *state)
+{
+	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
 }
 
 bool sanitized(void)

@@ -1,6 +1,7 @@
 # What survives the broker: it is killed, stopped, replaced and upgraded under clients that go on.
 survival_tests = \
 	tests/survival/test-keeper \
+	tests/survival/test-killer \
 	tests/survival/test-sessions \
 	tests/survival/test-state \
 	tests/survival/test-upgrade
