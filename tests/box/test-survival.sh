@@ -13,7 +13,7 @@ as_client()
 drop_in "$broker" '[Service]' WatchdogSec=1s
 run 'enabling' 0 sc enable --now shmbrokerd.socket
 prepare
-load_start --clients 40
+load_start --clients 200 --pace 50000
 everything
 load_end
 finish
