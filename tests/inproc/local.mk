@@ -6,6 +6,7 @@ inproc_ldadd = libshmb-inproc.la libshmb-daemon.la libshmb-test.la $(CHECK_LIBS)
 
 test_programs += \
 	tests/inproc/test-batch \
+	tests/inproc/test-claim \
 	tests/inproc/test-events \
 	tests/inproc/test-fork \
 	tests/inproc/test-freeze \
@@ -24,6 +25,7 @@ test_programs += \
 	tests/inproc/test-wait
 
 tests_inproc_test_batch_LDADD = $(inproc_ldadd)
+tests_inproc_test_claim_LDADD = $(inproc_ldadd)
 tests_inproc_test_events_LDADD = $(inproc_ldadd)
 tests_inproc_test_fork_LDADD = $(inproc_ldadd)
 tests_inproc_test_freeze_LDADD = $(inproc_ldadd)

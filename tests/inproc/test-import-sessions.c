@@ -210,6 +210,22 @@ START_TEST(limits_that_are_lower_now_refuse_nobody)
 }
 END_TEST
 
+/* The memory that was shared with the other broker is nobody's. */
+START_TEST(releases_are_asked_for_anew)
+{
+	struct codec_writer w;
+
+	for (unsigned i = 0; i < 2; i++) {
+		request_begin(one, &w);
+		ck_assert_uint_eq(client_reply(one, request_end(one, &w, WIRE_RELEASES, 0)), WIRE_STATUS_OK);
+		ck_assert_uint_eq(t.b->releases.n, 1);
+		restart(&t);
+		ck_assert_ptr_null(client_session(one)->releases);
+		expect_alive(one);
+	}
+}
+END_TEST
+
 /* --- without a connection ---------------------------------------------------------------------------------------- */
 
 START_TEST(connection_is_lost)
@@ -452,6 +468,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, session_that_was_ending);
 	tcase_add_loop_test(tcase, request_that_killed_twice, 0, 2);
 	tcase_add_test(tcase, limits_that_are_lower_now_refuse_nobody);
+	tcase_add_test(tcase, releases_are_asked_for_anew);
 	tcase_add_loop_test(tcase, connection_is_lost, 0, 2);
 	tcase_add_test(tcase, connection_and_process_are_lost);
 	tcase_add_test(tcase, detached_ends_with_its_process);

@@ -244,7 +244,7 @@ START_TEST(open_by_a_token)
 }
 END_TEST
 
-/* --- CLOSE, CANCEL, RELEASES -------------------------------------------------------------------------------------- */
+/* --- CLOSE, CANCEL ------------------------------------------------------------------------------------------------ */
 
 START_TEST(closing)
 {
@@ -287,21 +287,6 @@ START_TEST(cancel)
 	send_cancel(one, 4711);
 	inproc_settle(&t);
 	ck_assert_uint_eq(client_session(one)->n_holds, 1);
-}
-END_TEST
-
-START_TEST(releases_are_asked_for_anew)
-{
-	struct codec_writer w;
-
-	for (unsigned i = 0; i < 2; i++) {
-		request_begin(one, &w);
-		ck_assert_uint_eq(client_reply(one, request_end(one, &w, WIRE_RELEASES, 0)), WIRE_STATUS_OK);
-		ck_assert_uint_eq(one->message.n_fds, 1);
-		ck_assert_uint_eq(t.b->releases.n, 1);
-		bounce();
-		ck_assert_ptr_null(client_session(one)->releases);
-	}
 }
 END_TEST
 
@@ -586,7 +571,6 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, open_by_a_token);
 	tcase_add_test(tcase, closing);
 	tcase_add_test(tcase, cancel);
-	tcase_add_test(tcase, releases_are_asked_for_anew);
 	tcase_add_loop_test(tcase, publish, 0, 4);
 	tcase_add_loop_test(tcase, publish_that_was_half_done, 0, 2);
 	tcase_add_loop_test(tcase, grow, 0, 2);
