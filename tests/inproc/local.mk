@@ -1,7 +1,13 @@
 # The broker in the test's process. The daemon's library comes first: the harness of tests/system has functions of the
 # same names. A new test is a line in inproc_programs and its _LDADD = $(inproc_ldadd).
 check_LTLIBRARIES += libshmb-inproc.la
-libshmb_inproc_la_SOURCES = tests/lib/inproc.c tests/lib/inproc.h tests/lib/restart.c tests/lib/restart.h
+libshmb_inproc_la_SOURCES = \
+	tests/lib/inproc.c \
+	tests/lib/inproc.h \
+	tests/lib/keeperend.c \
+	tests/lib/keeperend.h \
+	tests/lib/restart.c \
+	tests/lib/restart.h
 inproc_ldadd = libshmb-inproc.la libshmb-daemon.la libshmb-test.la $(CHECK_LIBS)
 
 test_programs += \
@@ -12,6 +18,7 @@ test_programs += \
 	tests/inproc/test-freeze \
 	tests/inproc/test-import \
 	tests/inproc/test-import-sessions \
+	tests/inproc/test-keeping \
 	tests/inproc/test-linger \
 	tests/inproc/test-list \
 	tests/inproc/test-nofds \
@@ -31,6 +38,7 @@ tests_inproc_test_fork_LDADD = $(inproc_ldadd)
 tests_inproc_test_freeze_LDADD = $(inproc_ldadd)
 tests_inproc_test_import_LDADD = $(inproc_ldadd)
 tests_inproc_test_import_sessions_LDADD = $(inproc_ldadd)
+tests_inproc_test_keeping_LDADD = $(inproc_ldadd)
 tests_inproc_test_linger_LDADD = $(inproc_ldadd)
 tests_inproc_test_list_LDADD = $(inproc_ldadd)
 tests_inproc_test_nofds_LDADD = $(inproc_ldadd)

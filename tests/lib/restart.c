@@ -112,14 +112,18 @@ static int kept_compare(const void *a, const void *b)
 	return x->key < y->key ? -1 : x->key > y->key;
 }
 
-int restart_try_up(struct restart *r, struct inproc *t)
+void restart_pack(struct restart *r)
 {
-	int k;
-
 	kept_add_copy(&r->kept, KEEP_KEY(KEEP_REGISTRY, 0), r->old.fd);
 	qsort(r->kept.list, r->kept.n, sizeof(*r->kept.list), kept_compare);
 	registry_deinit(&r->old);
-	inproc_boot(t);
+}
+
+int restart_restore(struct restart *r, struct inproc *t)
+{
+	int k;
+
+	restart_pack(r);
 	k = restore_state(t->b, &r->kept);
 	kept_set_done(&r->kept);
 	return k;
@@ -127,7 +131,8 @@ int restart_try_up(struct restart *r, struct inproc *t)
 
 void restart_up(struct restart *r, struct inproc *t)
 {
-	ck_assert_int_eq(restart_try_up(r, t), 0);
+	inproc_boot(t);
+	ck_assert_int_eq(restart_restore(r, t), 0);
 }
 
 void restart(struct inproc *t)

@@ -16,10 +16,13 @@ struct restart {
 
 /* The broker is gone, as by SIGKILL: nobody was told, and what it was about to do is not done. */
 void restart_down(struct restart *r, struct inproc *t);
-/* Another one takes over what is there. Returns what restore_state() says. */
-int restart_try_up(struct restart *r, struct inproc *t) _must_check_;
+/* Another one begins, and takes over what is there. */
 void restart_up(struct restart *r, struct inproc *t);
-/* Both. */
+/* The second half of that alone. Returns what restore_state() says. */
+int restart_restore(struct restart *r, struct inproc *t) _must_check_;
+/* The registry is among the descriptors, as a keeper would have it, and cannot be changed any more. */
+void restart_pack(struct restart *r);
+/* Down and up. */
 void restart(struct inproc *t);
 
 /* The descriptor under @key is lost; it was there. */
