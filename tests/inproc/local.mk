@@ -26,6 +26,7 @@ test_programs += \
 	tests/inproc/test-orphan \
 	tests/inproc/test-outflow \
 	tests/inproc/test-reload \
+	tests/inproc/test-restore \
 	tests/inproc/test-resume \
 	tests/inproc/test-slices \
 	tests/inproc/test-token \
@@ -46,6 +47,7 @@ tests_inproc_test_oom_LDADD = $(inproc_ldadd)
 tests_inproc_test_orphan_LDADD = $(inproc_ldadd)
 tests_inproc_test_outflow_LDADD = $(inproc_ldadd)
 tests_inproc_test_reload_LDADD = $(inproc_ldadd)
+tests_inproc_test_restore_LDADD = $(inproc_ldadd)
 tests_inproc_test_resume_LDADD = $(inproc_ldadd)
 tests_inproc_test_slices_LDADD = $(inproc_ldadd)
 tests_inproc_test_token_LDADD = $(inproc_ldadd)

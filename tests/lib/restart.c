@@ -129,6 +129,12 @@ int restart_restore(struct restart *r, struct inproc *t)
 	return k;
 }
 
+void restart_done(struct restart *r)
+{
+	registry_deinit(&r->old);
+	kept_set_done(&r->kept);
+}
+
 void restart_up(struct restart *r, struct inproc *t)
 {
 	inproc_boot(t);
