@@ -53,6 +53,8 @@ static void request_send(struct request *rq, uint32_t status, const int *fds, co
 	size_t n;
 
 	n = codec_end(&rq->reply, h->opcode, WIRE_FLAG_REPLY, status, h->cookie, n_fds);
+	/* Whoever hears the answer may take it that this request breaks nobody any more. */
+	__atomic_store_n(&rq->b->registry.header->in_hand, 0, __ATOMIC_RELEASE);
 	if (!(h->flags & WIRE_FLAG_ONE_WAY))
 		peer_send(rq->session->peer, rq->b->tx, n, fds, handles, n_fds);
 }

@@ -41,7 +41,7 @@ struct keeping {
 	uv_poll_t *poll;
 	uv_timer_t retry;
 	uv_timer_t patience; /* of keeping_settle() */
-	uv_check_t check; /* sends what has gathered, at the end of the round */
+	uv_check_t check;    /* sends what has gathered, at the end of the round */
 
 	unsigned n_deposits, n_drops;
 	int deposit_fds[KEEP_ITEMS_MAX];

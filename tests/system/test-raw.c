@@ -297,8 +297,8 @@ static bool item_reserved_set(struct packet *p, const struct codec_row *row)
 static bool padding_set(struct packet *p, const struct codec_row *row)
 {
 	/* The names above leave the last byte free. */
-	if (row->body_min == 0 || row->opcode == WIRE_CLOSE || row->opcode == WIRE_LIST ||
-	    row->opcode == WIRE_CANCEL || row->opcode == WIRE_CLAIM)
+	if (row->body_min == 0 || row->opcode == WIRE_CLOSE || row->opcode == WIRE_LIST || row->opcode == WIRE_CANCEL ||
+	    row->opcode == WIRE_CLAIM)
 		return false;
 	((uint8_t *)p->header)[p->n - 1] = 1;
 	return true;
