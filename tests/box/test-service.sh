@@ -79,7 +79,15 @@ test_stop()
 	no_complaints 'nobody complains' shmbrokerd shmbroker-keeper systemd
 }
 
-# connections N: whether so many clients wait at the socket, which is in the list itself
+# No client is needed to have it again.
+test_death()
+{
+	run 'SIGKILL' 0 sc kill --kill-whom main --signal KILL $broker
+	becomes 'starts it again' 1 sc show -P NRestarts $broker
+	becomes 'it runs' 'active running' state $broker
+}
+
+# waiting N: whether so many clients wait at the socket, which is in the list itself
 waiting()
 {
 	[ "$(grep -c ' /run/shmbroker/broker.sock$' /proc/net/unix)" = $(($1 + 1)) ]
@@ -133,6 +141,7 @@ test_enabling
 test_first_client
 test_reload
 test_stop
+test_death
 test_slow_start
 test_giving_up
 test_end
