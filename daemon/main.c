@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "common/fd.h"
 #include "daemon/broker.h"
@@ -66,6 +67,11 @@ static int main_serve(const struct options *options, const int *listen_fds, int 
 	if (r < 0)
 		return r == -EPROTONOSUPPORT ? RESTORE_EXIT_NEWER : EXIT_FAILURE;
 	broker_run(b);
+	/* The kernel takes apart what the next broker waits for, four times as fast as we could. */
+	if (b->leaving) {
+		keeping_close(b, false);
+		_exit(EXIT_SUCCESS);
+	}
 	broker_free(b);
 	return EXIT_SUCCESS;
 }
