@@ -73,7 +73,7 @@ static uint32_t make_as(struct client *c, const char *name, unsigned sharing, un
 
 /* --- all that it is --------------------------------------------------------------------------------------------- */
 
-enum { N_BYTES_MAX = sizeof(struct wire_info) + WIRE_NAME_MAX + WIRE_LABEL_MAX + WIRE_ALIGN };
+enum { N_BYTES_MAX = ROUND_UP(sizeof(struct wire_info) + WIRE_NAME_MAX + WIRE_LABEL_MAX, WIRE_ALIGN) };
 
 /* What STAT says of it, byte for byte, but for the time it has left. */
 static void look(const char *name, uint8_t ret[N_BYTES_MAX])
@@ -130,7 +130,7 @@ static void make_all(void)
 
 START_TEST(every_attribute_comes_back)
 {
-	static uint8_t before[ARRAY_SIZE(names)][N_BYTES_MAX], after[N_BYTES_MAX];
+	static _Alignas(WIRE_ALIGN) uint8_t before[ARRAY_SIZE(names)][N_BYTES_MAX], after[N_BYTES_MAX];
 	uint64_t used[LIMIT_ACCOUNTS_N], next_id, next_generation;
 	uid_t uid = geteuid();
 
