@@ -6,16 +6,19 @@ fuzz_programs = \
 	tests/fuzz/fuzz-codec \
 	tests/fuzz/fuzz-config \
 	tests/fuzz/fuzz-keeper \
-	tests/fuzz/fuzz-peer
+	tests/fuzz/fuzz-peer \
+	tests/fuzz/fuzz-registry
 tests_fuzz_fuzz_client_LDADD = $(fuzz_ldadd)
 tests_fuzz_fuzz_codec_LDADD = $(fuzz_ldadd)
 tests_fuzz_fuzz_config_LDADD = $(fuzz_ldadd)
 tests_fuzz_fuzz_keeper_LDADD = libshmb-keeper.la $(fuzz_ldadd)
 tests_fuzz_fuzz_peer_LDADD = $(fuzz_ldadd)
+tests_fuzz_fuzz_registry_LDADD = $(fuzz_ldadd)
 
 # What the corpora began with; see there.
 EXTRA_PROGRAMS += tests/fuzz/seeds
 CLEANFILES += tests/fuzz/seeds
+tests_fuzz_seeds_SOURCES = tests/fuzz/seeds.c tests/fuzz/seeds-registry.c tests/fuzz/seeds.h
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/input.h
 
 if ENABLE_FUZZING

@@ -16,16 +16,12 @@
 #include "common/cleanup.h"
 #include "common/memfd.h"
 #include "proto/keep.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/lib/sample.h"
 
 static const char *top;
 
-struct bytes {
-	size_t n;
-	uint8_t data[1 << 16];
-};
-
-static void put(struct bytes *b, const void *data, size_t n)
+void put(struct bytes *b, const void *data, size_t n)
 {
 	if (n > sizeof(b->data) - b->n)
 		abort();
@@ -33,18 +29,18 @@ static void put(struct bytes *b, const void *data, size_t n)
 	b->n += n;
 }
 
-static void put_byte(struct bytes *b, unsigned byte)
+void put_byte(struct bytes *b, unsigned byte)
 {
 	b->data[b->n++] = (uint8_t)byte;
 }
 
-static void put_length(struct bytes *b, size_t n)
+void put_length(struct bytes *b, size_t n)
 {
 	put_byte(b, n & 0xff);
 	put_byte(b, n >> 8 & 0xff);
 }
 
-static void write_seed(const char *target, const char *name, const void *data, size_t n)
+void write_seed(const char *target, const char *name, const void *data, size_t n)
 {
 	_cleanup_close_ int fd = -1;
 	char path[512];
@@ -509,6 +505,7 @@ int main(int argc, char **argv)
 	write_noise();
 	write_brokers();
 	write_keeper();
+	write_registries();
 	write_configs();
 	return EXIT_SUCCESS;
 }
