@@ -198,6 +198,17 @@ static int call_segment(struct program *p, unsigned which)
 	}
 }
 
+static int call_about_broker(struct program *p)
+{
+	struct shmb_stats stats = SHMB_STATS_INIT;
+	struct shmb_recovered recovered;
+	int r;
+
+	r = shmb_stats(p->conn, &stats, &p->error);
+	look_at_error(p, r);
+	return shmb_recover(p->conn, SHMB_RECOVER_TRY, &recovered, &p->error);
+}
+
 static int call_by_name(struct program *p, unsigned which)
 {
 	const char *const names[2] = {"a", "b"};
@@ -220,6 +231,8 @@ static int call_by_name(struct program *p, unsigned which)
 		return shmb_remove(p->conn, "a", &n, &p->error);
 	case 5:
 		return shmb_remove_many(p->conn, names, 2, results, &p->error);
+	case 6:
+		return call_about_broker(p);
 	default:
 		/* Its only errors are those of the connection. */
 		(void)shmb_dispatch(p->conn, 0, &event);
