@@ -70,13 +70,14 @@ static int options_default_socket(struct options *options)
 static int options_keeper(struct options *options, const char *keeper)
 {
 	bool own = strcmp(keeper, "auto") == 0;
+	/* Of sockets that somebody else has made there is none beside which a keeper could listen. */
+	bool none = strcmp(keeper, "none") == 0 || (own && !options->socket_paths[0]);
 
-	if (options->keeping.replace && strcmp(keeper, "none") == 0) {
+	if (none && options->keeping.replace) {
 		fprintf(stderr, "shmbrokerd: --replace goes on with what a keeper has, so there has to be one\n");
 		return OPTIONS_E_USAGE;
 	}
-	/* Of sockets that somebody else has made there is none beside which a keeper could listen. */
-	if (strcmp(keeper, "none") == 0 || (own && !options->socket_paths[0]))
+	if (none)
 		return 0;
 	options->keeping.path = keeper;
 	options->keeping.start = own;

@@ -96,6 +96,7 @@ START_TEST(built_in)
 		ck_assert_uint_eq(config->total.scope[i], WIRE_SCOPE_TOTAL);
 	}
 	ck_assert(!config->allow_overflow_ids);
+	ck_assert_uint_eq(config->recovery_attempts, 3);
 	ck_assert_ptr_null(config_free(NULL));
 }
 END_TEST
@@ -133,15 +134,18 @@ START_TEST(broker_section)
 	ck_assert_int_eq(load("; a comment\n# another\n\n"
 			      "[broker] ; at the end of a line too\n"
 			      "max_segments = 12 ; like that\n"
-			      "allow_overflow_ids = yes\n"),
+			      "allow_overflow_ids = yes\n"
+			      "recovery_attempts = 0\n"),
 			 0);
 	ck_assert_uint_eq(config->total.max[LIMIT_SEGMENTS], 12);
 	ck_assert(config->allow_overflow_ids);
+	ck_assert_uint_eq(config->recovery_attempts, 0);
 	ck_assert_uint_eq(config->user.max[LIMIT_SEGMENTS], limit_defaults[LIMIT_SEGMENTS].user);
 	/* What bounds one segment cannot bound all together. */
 	expect_mistake("[broker]\nmax_segment_bytes = 1G\n", 2, "unknown key \"max_segment_bytes\" in [broker]");
 	expect_mistake("[broker]\nmax_grants = 1\n", 2, "unknown key");
 	expect_mistake("[limits]\nallow_overflow_ids = yes\n", 2, "unknown key");
+	expect_mistake("[uid 1]\nrecovery_attempts = 1\n", 2, "unknown key");
 }
 END_TEST
 
@@ -161,6 +165,8 @@ START_TEST(mistakes_in_values)
 	expect_mistake("[limits]\nmax_holds =\n", 2, "max_holds");
 	expect_mistake("[limits]\nmax_holds = 99999999999999999999999\n", 2, "max_holds");
 	expect_mistake("[broker]\nallow_overflow_ids = perhaps\n", 2, "neither yes nor no");
+	expect_mistake("[broker]\nrecovery_attempts = never\n", 2, "recovery_attempts: \"never\" is not a number");
+	expect_mistake("[broker]\nrecovery_attempts = -1\n", 2, "is not a number");
 	expect_mistake("[namespace a/]\nsticky = 2\n", 2, "neither yes nor no");
 	expect_mistake("[namespace a/]\ncreate = everybody\n", 2, "create: \"everybody\"");
 	expect_mistake("[namespace a/]\ncreate = uid\n", 2, "create");

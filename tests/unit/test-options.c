@@ -79,6 +79,40 @@ START_TEST(defaults)
 }
 END_TEST
 
+/* Where the keeper is looked for, and whether one is started there. */
+static const struct {
+	const char *argv[8];
+	bool activated;
+	int r;
+	const char *path;
+	bool start, replace;
+} keepers[] = {
+	{{"shmbrokerd", "--socket", "/a", "--socket", "/b"}, false, 0, "/a.keeper", true, false},
+	{{"shmbrokerd", "--socket", "/a", "--keeper", "auto"}, false, 0, "/a.keeper", true, false},
+	{{"shmbrokerd", "--keeper=/k", "--socket", "/a"}, false, 0, "/k", false, false},
+	{{"shmbrokerd", "--keeper", "none", "--socket", "/a"}, false, 0, NULL, false, false},
+	{{"shmbrokerd", "--replace", "--socket", "/a"}, false, 0, "/a.keeper", true, true},
+	{{"shmbrokerd", "--replace", "--keeper", "/k", "--socket", "/a"}, false, 0, "/k", false, true},
+	{{"shmbrokerd", "--socket", "/a"}, true, 0, "/a.keeper", true, false},
+	/* Passed sockets have nothing beside which it could listen. */
+	{{"shmbrokerd"}, true, 0, NULL, false, false},
+	{{"shmbrokerd", "--keeper", "/k"}, true, 0, "/k", false, false},
+	{{"shmbrokerd", "--replace"}, true, OPTIONS_E_USAGE, NULL, false, true},
+	{{"shmbrokerd", "--replace", "--keeper", "none", "--socket", "/a"}, false, OPTIONS_E_USAGE, NULL, false, true},
+	{{"shmbrokerd", "--socket", "/a", "--keeper"}, false, OPTIONS_E_USAGE, NULL, false, false},
+};
+
+START_TEST(keeper)
+{
+	const struct keeping_options *k = &options.keeping;
+
+	ck_assert_int_eq(parse(keepers[_i].activated, keepers[_i].argv), keepers[_i].r);
+	ck_assert_pstr_eq(k->path, keepers[_i].path);
+	ck_assert_int_eq(k->start, keepers[_i].start);
+	ck_assert_int_eq(k->replace, keepers[_i].replace);
+}
+END_TEST
+
 START_TEST(passed_sockets_need_no_path)
 {
 	const char *const argv[] = {"shmbrokerd", NULL};
@@ -179,6 +213,7 @@ static Suite *make_suite(void)
 	tcase_add_checked_fixture(tcase, NULL, end);
 	tcase_add_test(tcase, all_options);
 	tcase_add_test(tcase, defaults);
+	tcase_add_loop_test(tcase, keeper, 0, ARRAY_SIZE(keepers));
 	tcase_add_test(tcase, passed_sockets_need_no_path);
 	tcase_add_test(tcase, user_has_a_path_of_his_own);
 	tcase_add_test(tcase, user_without_a_runtime_folder);
