@@ -12,10 +12,11 @@
 #include "common/memfd.h"
 #include "daemon/broker.h"
 #include "daemon/log.h"
+#include "daemon/messages.h"
 #include "proto/name.h"
 
-/* So often the service manager is told that it goes on. */
-enum { IMPORT_TELL = 1024 };
+/* So often the service manager is told that it goes on; and of so many that are lost it is told which they were. */
+enum { IMPORT_TELL = 1024, IMPORT_LOST_TOLD = 8 };
 
 bool import_read(const struct import *im, enum registry_table table, uint32_t slot, void *ret, size_t n)
 {
@@ -38,9 +39,9 @@ static const struct registry_text *import_text(const struct import *im, const st
 	return text;
 }
 
-static bool import_names_are_good(const struct registry_segment *rec, const struct registry_text *text)
+static bool import_names_are_good(const struct registry_segment *rec, const struct registry_text *text,
+				  char name[WIRE_NAME_MAX + 1])
 {
-	char name[WIRE_NAME_MAX] = {};
 	size_t inlined = MIN((size_t)rec->name_len, (size_t)REGISTRY_NAME_INLINE);
 
 	if (!text && (rec->name_len > inlined || rec->label_len > 0))
@@ -48,6 +49,7 @@ static bool import_names_are_good(const struct registry_segment *rec, const stru
 	memcpy(name, rec->name, inlined);
 	if (text)
 		memcpy(name + inlined, text->name_rest, rec->name_len - inlined);
+	name[rec->name_len] = '\0';
 	return name_check(name, rec->name_len) == 0 && rec->label_len <= WIRE_LABEL_MAX &&
 	       (!text || name_check_label(text->label, rec->label_len) == 0);
 }
@@ -103,25 +105,42 @@ static struct segment *import_find_namesake(struct broker *b, const struct segme
 	return NULL;
 }
 
+/* @fd: -1, or to be closed. @name: NULL where that is not whole either. */
+static void import_lose_segment(struct import *im, const struct registry_segment *rec, const char *name, int fd)
+{
+	const struct log_fields fields = {
+		.message_id = MESSAGE_PARTLY_LOST,
+		.segment = name,
+		.reason = fd < 0 ? "its descriptor is not there" : "its record is not whole",
+		.has_uid = true,
+		.uid = rec->uid,
+	};
+
+	if (im->n_lost_segments++ < IMPORT_LOST_TOLD)
+		log_event(LOG_LEVEL_WARNING, &fields, "segment %llu%s%s of uid %u is lost: %s",
+			  (unsigned long long)rec->id, name ? ", " : "", name ? name : "", rec->uid, fields.reason);
+	if (fd >= 0 && !im->beside)
+		keeping_drop(im->b, KEEP_KEY(KEEP_SEGMENT, rec->id));
+	fd_close(fd);
+}
+
 static int import_segment(struct import *im, uint32_t slot)
 {
+	char name[WIRE_NAME_MAX + 1];
 	struct registry_segment rec;
 	struct registry_text buf;
 	const struct registry_text *text;
-	uint64_t key;
+	bool named;
 	int fd, r;
 
 	if (!import_read(im, REGISTRY_SEGMENTS, slot, &rec, sizeof(rec)) || import_is_there(im, &rec))
 		return 0;
 	text = import_text(im, &rec, &buf);
-	key = KEEP_KEY(KEEP_SEGMENT, rec.id);
-	fd = kept_set_steal(im->kept, key);
-	if (fd < 0 || !import_segment_is_good(im, &rec) || !import_names_are_good(&rec, text) ||
-	    !import_file_is_good(fd) || !import_find_id(im, &rec)) {
-		if (fd >= 0 && !im->beside)
-			keeping_drop(im->b, key);
-		fd_close(fd);
-		im->n_lost_segments++;
+	fd = kept_set_steal(im->kept, KEEP_KEY(KEEP_SEGMENT, rec.id));
+	named = import_names_are_good(&rec, text, name);
+	if (fd < 0 || !named || !import_segment_is_good(im, &rec) || !import_file_is_good(fd) ||
+	    !import_find_id(im, &rec)) {
+		import_lose_segment(im, &rec, named ? name : NULL, fd);
 		return 0;
 	}
 	r = segment_restore(im->b, &rec, text, fd, &im->segments[slot]);
