@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "common/fault.h"
 #include "daemon/broker.h"
@@ -64,15 +63,10 @@ static bool detached_knows_secret(const struct session *s, const struct wire_cla
 
 static struct session *detached_find(const struct session *by, const struct wire_claim *claim)
 {
-	struct session *s;
+	struct session *s = by->b->sessions.n_detached > 0 ? session_find(by->b, claim->session) : NULL;
 
-	if (by->b->sessions.n_detached == 0)
-		return NULL;
-	DL_FOREACH (by->b->sessions.list, s)
-		if (s->detached && s->rec->id == claim->session)
-			break;
-	if (!s || session_doomed(s) || !detached_knows_secret(s, claim) || s->cred.uid != by->cred.uid ||
-	    s->rec->process_ino == 0 || s->rec->process_ino != by->rec->process_ino)
+	if (!s || !s->detached || session_doomed(s) || !detached_knows_secret(s, claim) ||
+	    s->cred.uid != by->cred.uid || s->rec->process_ino == 0 || s->rec->process_ino != by->rec->process_ino)
 		return NULL;
 	return s;
 }

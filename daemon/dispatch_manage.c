@@ -123,12 +123,9 @@ static void freeze_work(uv_work_t *work)
 
 static struct session *freeze_session(const struct freeze *f)
 {
-	struct session *s;
+	struct session *s = session_find(f->b, f->session_id);
 
-	for (s = f->b->sessions.list; s; s = s->next)
-		if (s->rec->id == f->session_id)
-			return session_doomed(s) ? NULL : s;
-	return NULL;
+	return s && !session_doomed(s) ? s : NULL;
 }
 
 static void freeze_answer(struct freeze *f)

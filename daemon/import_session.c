@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <utlist.h>
 
 #include "common/cleanup.h"
 #include "daemon/broker.h"
@@ -132,11 +131,8 @@ static int import_restore_session(struct import *im, uint32_t slot, const struct
 /* Where its id is taken: whether by itself, in a RECOVER that was not finished. Else it gets another. */
 static bool import_session_is_there(const struct import *im, struct registry_session *rec)
 {
-	const struct session *s;
+	const struct session *s = session_find(im->b, rec->id);
 
-	DL_FOREACH (im->b->sessions.list, s)
-		if (s->rec->id == rec->id)
-			break;
 	if (!s)
 		return false;
 	if (s->rec->began_usec == rec->began_usec && s->rec->pid == rec->pid)

@@ -204,6 +204,16 @@ void session_secret(const struct broker *b, uint64_t session_id, uint8_t ret[WIR
 	}
 }
 
+struct session *session_find(const struct broker *b, uint64_t id)
+{
+	struct session *s;
+
+	DL_FOREACH (b->sessions.list, s)
+		if (s->rec->id == id)
+			return s;
+	return NULL;
+}
+
 void session_fill_welcome(const struct session *s, struct wire_welcome *ret)
 {
 	ret->session = s->rec->id;

@@ -90,6 +90,8 @@ const char *session_socket_path(const struct broker *b, uint64_t path_hash);
 /* @child's place in the order of heirs. */
 void session_adopt_fork(struct session *parent, struct session *child);
 
+/* By going through all of them: for what is seldom. NULL: there is none. */
+struct session *session_find(const struct broker *b, uint64_t id);
 void session_fill_welcome(const struct session *s, struct wire_welcome *ret);
 /* What proves to another connection that the session is its process' own. */
 void session_secret(const struct broker *b, uint64_t session_id, uint8_t ret[WIRE_SECRET_BYTES]);
