@@ -210,7 +210,7 @@ int restore_state(struct broker *b, struct kept_set *kept)
 		keeping_deposit(b, KEEP_KEY(KEEP_REGISTRY, 0), b->registry.fd);
 		keeping_flush(&b->keeping);
 	}
-	crash_note_in(b->registry.header);
+	crash_note_in(b->registry.header, &b->loop);
 	b->registry.header->n_recoveries = 0;
 	fault_point("restore-done");
 	return 0;

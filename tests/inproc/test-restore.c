@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* States that are not taken over, or later, beside another: versions, damage, deaths in a row, RECOVER. */
 #include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/crash.h"
 #include "daemon/hold.h"
 #include "tests/lib/fdcheck.h"
 #include "tests/lib/keeperend.h"
@@ -167,6 +172,45 @@ START_TEST(deaths_that_are_too_few)
 	ck_assert_uint_eq(t.b->registry.header->n_strikes, _i == 2 ? 0 : 2);
 	ck_assert_uint_eq(t.b->registry.header->n_recoveries, 0);
 	ck_assert_uint_eq(t.b->restored.n_aside, 0);
+}
+END_TEST
+
+/* A fault of its own, soon after it took over, is noted: _i 0 and 1. Nothing else is. */
+static _Noreturn void die(int how)
+{
+	/* Its dump would be of no use. */
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	switch (how) {
+	case 1: /* the watchdog found out late, but the loop had stood still for long */
+		t.b->loop.time -= 9000;
+		break;
+	case 2:
+		t.b->loop.time += 10001;
+		break;
+	case 3:
+		crash_forget();
+		break;
+	case 4:
+		(void)kill(getpid(), SIGKILL);
+		break;
+	}
+	abort();
+}
+
+START_TEST(deaths_of_its_own_fault)
+{
+	int status;
+	pid_t pid;
+
+	ck_assert_int_eq(restart_restore(&r, &t), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		die(_i);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(WTERMSIG(status), _i == 4 ? SIGKILL : SIGABRT);
+	ck_assert_uint_eq(t.b->registry.header->crashed, _i < 2);
 }
 END_TEST
 
@@ -368,6 +412,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, segments_without_a_registry);
 	tcase_add_loop_test(tcase, deaths_in_a_row, 0, 3);
 	tcase_add_loop_test(tcase, deaths_that_are_too_few, 0, 3);
+	tcase_add_loop_test(tcase, deaths_of_its_own_fault, 0, 5);
 	tcase_add_test(tcase, no_room_to_set_aside);
 	tcase_add_test(tcase, keeper_is_lost_meanwhile);
 	tcase_add_test(tcase, recovered_beside_what_there_is);
