@@ -26,5 +26,8 @@
 /* Rounds up to a multiple of `to`, a power of two. The caller has bounded `n`. */
 #define ROUND_UP(n, to) (((n) + (to)-1) & ~((uint64_t)(to)-1))
 
+/* For "%llu segment%s". */
+#define PLURAL(n) ((n) == 1 ? "" : "s")
+
 #define USEC_PER_SEC UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)

@@ -176,11 +176,16 @@ static int broker_take_over(struct broker *b, const struct broker_options *optio
 	r = keeping_open(b, &options->keeping);
 	if (r == 0) {
 		r = keeping_take(b, 0, &kept);
-		if (r == -EMFILE)
+		if (r == -EMFILE) {
 			log_error("the keeper has more descriptors than this process may open (%u); raise LimitNOFILE",
 				  b->n_fds_max);
-		else if (r < 0)
+		} else if (r == -EPIPE) {
+			/* It has most likely died, and all that it had with it. Should it be there still, that is set aside. */
+			b->keeping.ours = false;
+			r = 0;
+		} else if (r < 0) {
 			log_error("the keeper does not give what it has: %s", strerror(-r));
+		}
 	}
 	if (r == 0)
 		r = broker_listen(b, options, &kept);
@@ -189,6 +194,7 @@ static int broker_take_over(struct broker *b, const struct broker_options *optio
 	if (r == 0) {
 		keeping_drop_rest(b, &kept);
 		listeners_deposit(b);
+		keeping_flush(&b->keeping);
 		keeping_watch(b);
 	} else {
 		b->leaving = true;
@@ -211,11 +217,11 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	b->releases.timer_fd = -1;
 	b->uid = geteuid();
 	r = broker_raise_nofile(&b->n_fds_max);
-	if (r == 0)
-		r = broker_load_config(b, &b->config);
+	if (r == 0 && broker_load_config(b, &b->config) < 0)
+		r = BROKER_E_CONFIG;
 	if (r == 0)
 		r = uv_loop_init(&b->loop);
-	if (r < 0) {
+	if (r != 0) {
 		config_free(b->config);
 		free(b);
 		return r;

@@ -69,7 +69,16 @@ struct broker {
 	alignas(8) uint8_t tx[WIRE_PACKET_MAX];
 };
 
-/* Sets everything up, listening included; on failure says why in the log. Returns 0 or a negative errno. */
+/* Verdicts of broker_new(). */
+enum {
+	BROKER_E_SUCCESS,
+	BROKER_E_CONFIG, /* there is an error in the configuration */
+};
+
+/*
+ * Sets everything up, listening included, and takes over what there was before; on failure says why in the log. Returns 0,
+ * a verdict, or a negative errno: -EPROTONOSUPPORT as restore_state().
+ */
 int broker_new(const struct broker_options *options, struct broker **ret_broker) _must_check_;
 
 /* Serves until told to stop (SIGTERM, SIGINT). */

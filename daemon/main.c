@@ -16,7 +16,7 @@
 #include "daemon/log.h"
 #include "daemon/options.h"
 
-enum { MAIN_LISTEN_FDS_MAX = 16 };
+enum { MAIN_LISTEN_FDS_MAX = 16, MAIN_EXIT_USAGE = 2 };
 
 /* Of what was passed: whether a socket is one for clients. The others are closed. */
 static bool main_is_for_clients(int fd, const char *name)
@@ -64,8 +64,13 @@ static int main_serve(const struct options *options, const int *listen_fds, int 
 	int r;
 
 	r = broker_new(&broker_options, &b);
-	if (r < 0)
-		return r == -EPROTONOSUPPORT ? RESTORE_EXIT_NEWER : EXIT_FAILURE;
+	/* What a service manager need not try again. */
+	if (r == BROKER_E_CONFIG)
+		return MAIN_EXIT_USAGE;
+	if (r == -EPROTONOSUPPORT)
+		return RESTORE_EXIT_NEWER;
+	if (r != 0)
+		return EXIT_FAILURE;
 	broker_run(b);
 	/* The kernel takes apart what the next broker waits for, four times as fast as we could. */
 	if (b->leaving) {
@@ -102,7 +107,7 @@ int main(int argc, char **argv)
 		log_error("%s", strerror(-r));
 		r = EXIT_FAILURE;
 	} else {
-		r = r == OPTIONS_E_DONE ? EXIT_SUCCESS : 2;
+		r = r == OPTIONS_E_DONE ? EXIT_SUCCESS : MAIN_EXIT_USAGE;
 	}
 	options_done(&options);
 	log_close();

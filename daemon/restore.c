@@ -85,9 +85,9 @@ static void restore_report(struct broker *b, const struct import *im)
 	struct restored *restored = &b->restored;
 
 	restored->n_lost_segments = im->n_lost_segments;
-	log_event(LOG_LEVEL_INFO, &fields, "took over %llu segments and %llu sessions in %.1f ms",
-		  (unsigned long long)im->n_segments, (unsigned long long)im->n_sessions,
-		  (double)restored->recovery_usec / USEC_PER_MSEC);
+	log_event(LOG_LEVEL_INFO, &fields, "took over %llu segment%s and %llu session%s in %.1f ms",
+		  (unsigned long long)im->n_segments, PLURAL(im->n_segments), (unsigned long long)im->n_sessions,
+		  PLURAL(im->n_sessions), (double)restored->recovery_usec / USEC_PER_MSEC);
 	fields.message_id = MESSAGE_PARTLY_LOST;
 	if (im->n_lost_segments > 0 || im->n_lost_sessions > 0)
 		log_event(LOG_LEVEL_WARNING, &fields,
