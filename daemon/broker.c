@@ -217,8 +217,11 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker)
 	b->releases.timer_fd = -1;
 	b->uid = geteuid();
 	r = broker_raise_nofile(&b->n_fds_max);
-	if (r == 0 && broker_load_config(b, &b->config) < 0)
-		r = BROKER_E_CONFIG;
+	if (r == 0) {
+		r = broker_load_config(b, &b->config);
+		if (r < 0 && r != -ENOMEM)
+			r = BROKER_E_CONFIG;
+	}
 	if (r == 0)
 		r = uv_loop_init(&b->loop);
 	if (r != 0) {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "tests/lib/fdcheck.h"
-#include "tests/lib/inproc.h"
+#include "tests/lib/restart.h"
 #include "tests/lib/suite.h"
 
 /* --- allocations: of the daemon, and not of libuv, which is no part of this program ------------------------------ */
@@ -340,6 +340,51 @@ START_TEST(beginning_fails)
 }
 END_TEST
 
+/* What there was before stays with the keeper, for the next try. */
+START_TEST(taking_over_fails)
+{
+	struct restart before, r;
+	struct client *one, *two;
+	unsigned n = 0;
+	int k;
+
+	one = client_new(&t, NULL);
+	must_create_many(one, "pub/many/", 30);
+	ck_assert_uint_eq(client_reply(one, send_grant(one, must_create(one, "pub/g"), WIRE_GRANT_UID, 1, 1)), 0);
+	ck_assert_uint_eq(client_reply(one, send_grant(one, must_create(one, "pub/t"), WIRE_GRANT_TOKEN, 0, 1)), 0);
+	two = must_fork(one);
+	restart_down(&before, &t);
+	do {
+		restart_copy(&r, &before);
+		inproc_boot(&t);
+		restart_pack(&r);
+		n_allocated = 0;
+		first_to_fail = ++n;
+		counting = true;
+		k = restore_state(t.b, &r.kept);
+		counting = false;
+		ck_assert(k == 0 || k == -ENOMEM);
+		if (k == 0)
+			break;
+		t.b->leaving = true;
+		t.b = broker_free(t.b);
+		restart_done(&r);
+		/* It was not the state's fault; else it would be set aside. */
+		before.old.header->n_recoveries = 0;
+	} while (true);
+	ck_assert_uint_gt(n, 30);
+	first_to_fail = 0;
+	restart_done(&r);
+	restart_done(&before);
+	client_expect_resumed(one);
+	client_expect_resumed(two);
+	ck_assert_uint_eq(t.b->restored.n_lost_segments, 0);
+	client_free(one);
+	client_free(two);
+	expect_good_life();
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *suite = suite_create("oom");
@@ -352,6 +397,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, queue_fails);
 	tcase_add_test(tcase, reload_fails);
 	tcase_add_test(tcase, beginning_fails);
+	tcase_add_test(tcase, taking_over_fails);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

@@ -329,16 +329,9 @@ START_TEST(recovered_once_more)
 {
 	struct client *c;
 	struct wire_recovered recovered;
-	struct restart again = {};
+	struct restart again;
 
-	ck_assert_int_eq(fd_dup(r.old.fd, &again.old.fd), 0);
-	ck_assert_int_eq(registry_open(again.old.fd, &again.old), REGISTRY_E_SUCCESS);
-	for (size_t i = 0; i < r.kept.n; i++) {
-		int fd;
-
-		ck_assert_int_eq(fd_dup(r.kept.list[i].fd, &fd), 0);
-		restart_keep(&again, r.kept.list[i].key, fd);
-	}
+	restart_copy(&again, &r);
 	/* Its ids are its own. */
 	t.b->registry.header->next_segment_id = 100;
 	t.b->registry.header->next_session_id = 100;

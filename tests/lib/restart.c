@@ -129,6 +129,17 @@ int restart_restore(struct restart *r, struct inproc *t)
 	return k;
 }
 
+void restart_copy(struct restart *r, const struct restart *from)
+{
+	int fd;
+
+	*r = (struct restart){};
+	for (size_t i = 0; i < from->kept.n; i++)
+		kept_add_copy(&r->kept, from->kept.list[i].key, from->kept.list[i].fd);
+	ck_assert_int_eq(fd_dup(from->old.fd, &fd), 0);
+	ck_assert_int_eq(registry_open(fd, &r->old), REGISTRY_E_SUCCESS);
+}
+
 void restart_done(struct restart *r)
 {
 	registry_deinit(&r->old);

@@ -22,6 +22,8 @@ void restart_up(struct restart *r, struct inproc *t);
 int restart_restore(struct restart *r, struct inproc *t) _must_check_;
 /* The registry is among the descriptors, as a keeper would have it, and cannot be changed any more. */
 void restart_pack(struct restart *r);
+/* The same once more: another try with the same registry. */
+void restart_copy(struct restart *r, const struct restart *from);
 /* Lets go of what no broker has taken. */
 void restart_done(struct restart *r);
 /* Down and up. */
