@@ -17,6 +17,7 @@
 #include "common/unixsock.h"
 #include "daemon/broker.h"
 #include "daemon/log.h"
+#include "daemon/messages.h"
 
 /* It may have to be started, and another broker to end. */
 enum { KEEPING_START_MSEC = 60000, KEEPING_BUSY_MSEC = 2000, KEEPING_GONE_MSEC = 10 };
@@ -293,6 +294,11 @@ static int keeping_ask(struct broker *b, enum keep_op op, uint32_t set, struct k
 	return r;
 }
 
+static bool keeping_is_behind(const struct keeping *k)
+{
+	return k->catching || k->state == WIRE_KEEPING_LOST;
+}
+
 static void keeping_on_patience(uv_timer_t *timer _unused_)
 {
 }
@@ -311,8 +317,11 @@ void keeping_settle(struct broker *b)
 		keeping_lose(b, strerror(-r));
 	uv_update_time(&b->loop);
 	uv_timer_start(&k->patience, keeping_on_patience, KEEPING_SETTLE_MSEC, 0);
-	while ((k->catching || k->state == WIRE_KEEPING_LOST) && uv_is_active((uv_handle_t *)&k->patience))
+	while (keeping_is_behind(k) && uv_is_active((uv_handle_t *)&k->patience))
 		uv_run(&b->loop, UV_RUN_ONCE);
+	if (keeping_is_behind(k))
+		log_event(LOG_LEVEL_ERROR, &(struct log_fields){.message_id = MESSAGE_KEEPER_LOST},
+			  "what the keeper at %s does not have ends with this process", k->path);
 }
 
 int keeping_set_aside(struct broker *b)
