@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ static struct inproc t;
 static struct restart r;
 static struct client *one, *two;
 static struct keeperend keeper = KEEPEREND_INIT;
+static int held = -1; /* a copy of the connection, as the keeper has one: that it is closed here is not its end */
 
 /* A broker that had two clients is gone, and the next one has a keeper, but not looked at what that has. */
 static void begin(void)
@@ -32,6 +34,7 @@ static void begin(void)
 	must_create(two, "pub/b");
 	must_open(two, "pub/a", WIRE_ACCESS_READ);
 	restart_down(&r, &t);
+	held = restart_peek(&r, KEEP_KEY(KEEP_SESSION, one->session));
 	inproc_boot(&t);
 	keeperend_welcome(&keeper, &t, 0, 0);
 	keeperend_serve(&keeper, &t, 0);
@@ -44,6 +47,7 @@ static void end(void)
 	inproc_end(&t);
 	restart_done(&r);
 	keeperend_done(&keeper);
+	held = fd_close(held);
 }
 
 static struct segment *find(const char *name)
@@ -92,7 +96,7 @@ START_TEST(later_version_is_left_alone)
 	ck_assert_int_eq(restart_restore(&r, &t), -EPROTONOSUPPORT);
 	/* Nothing was said to the keeper, nothing to the clients, and nothing written. */
 	ck_assert_uint_eq(keeperend_hear(&keeper), 0);
-	ck_assert_int_eq(client_look(one), CLIENT_END); /* only because the test has let go of it */
+	ck_assert_int_eq(client_look(one), CLIENT_NOTHING);
 	ck_assert_int_eq(pread(fd, &after, sizeof(after), 0), (ssize_t)sizeof(after));
 	ck_assert_mem_eq(&after, &before, sizeof(before));
 	fd_close(fd);
@@ -222,7 +226,7 @@ START_TEST(no_room_to_set_aside)
 	ck_assert_int_eq(restart_restore(&r, &t), -ENOSPC);
 	ck_assert_uint_eq(keeperend_hear(&keeper), KEEP_ASIDE);
 	ck_assert_uint_eq(keeperend_hear(&keeper), 0);
-	ck_assert_int_eq(client_look(one), CLIENT_END); /* only because the test has let go of it */
+	ck_assert_int_eq(client_look(one), CLIENT_NOTHING);
 	t.b->leaving = true;
 }
 END_TEST
@@ -382,10 +386,14 @@ START_TEST(recover_from_a_bad_keeper)
 		{.op = KEEP_BUSY, .count = 1},
 	};
 	struct wire_recovered recovered;
+	char c;
 
 	t.b->restored.n_aside = 1;
 	keeperend_say(&keeper, answers[_i], (uint64_t[]){0}, NULL);
 	ck_assert_uint_eq(restore_aside(t.b, &recovered), WIRE_STATUS_INTERNAL);
+	/* It was not asked twice. */
+	ck_assert_uint_eq(keeperend_hear(&keeper), KEEP_TAKE);
+	ck_assert_int_eq(recv(keeper.sock, &c, 1, 0), 0);
 	ck_assert_uint_eq(t.b->keeping.state, WIRE_KEEPING_LOST);
 	ck_assert_uint_eq(t.b->restored.n_aside, 1);
 	ck_assert_uint_eq(restore_aside(t.b, &recovered), WIRE_STATUS_BUSY);

@@ -59,6 +59,16 @@ void restart_keep(struct restart *r, uint64_t key, int fd)
 	kept->fd = fd;
 }
 
+int restart_peek(struct restart *r, uint64_t key)
+{
+	const struct kept *kept = kept_find(&r->kept, key);
+	int fd;
+
+	ck_assert_ptr_nonnull(kept);
+	ck_assert_int_eq(fd_dup(kept->fd, &fd), 0);
+	return fd;
+}
+
 int restart_dead_process(void)
 {
 	int pidfd;

@@ -33,6 +33,8 @@ void restart(struct inproc *t);
 void restart_lose(struct restart *r, uint64_t key);
 /* It becomes @fd, which is taken. */
 void restart_keep(struct restart *r, uint64_t key, int fd);
+/* A copy of it. */
+int restart_peek(struct restart *r, uint64_t key);
 /* A pidfd of a process that has ended. */
 int restart_dead_process(void);
 
