@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +105,48 @@ void survivor_kill_keeper(const struct survivor *s)
 	wait_exited(pidfd);
 }
 
+/* --- the keeper's program ----------------------------------------------------------------------------------------- */
+
+static void remove_files(const struct survivor *s, const char *const *files, unsigned n)
+{
+	char path[256];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s", s->broker.dir, files[i]);
+		(void)remove(path);
+	}
+}
+
+static void remove_wrapper(const struct survivor *s)
+{
+	static const char *const files[] = {"shmbroker-keeper", "once", "again"};
+
+	remove_files(s, files, ARRAY_SIZE(files));
+}
+
+void survivor_wrap_keeper(const struct survivor *s, const char *commands, const char *program)
+{
+	char path[128];
+	FILE *f;
+
+	if (!program)
+		program = getenv("SHMBROKER_KEEPER");
+	ck_assert_msg(program != NULL, "the environment must name the keeper in SHMBROKER_KEEPER");
+	snprintf(path, sizeof(path), "%s/shmbroker-keeper", s->broker.dir);
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	fputs("#!/bin/sh\n", f);
+	for (const char *p = commands; *p; p++)
+		if (p[0] == '%' && p[1] == 's')
+			fputs(s->broker.dir, f), p++;
+		else
+			fputc(*p, f);
+	fprintf(f, "\nexec %s \"$@\"\n", program);
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_int_eq(chmod(path, 0755), 0);
+	ck_assert_int_eq(setenv("SHMBROKER_KEEPER", path, 1), 0);
+}
+
 /* --- the guard ---------------------------------------------------------------------------------------------------- */
 
 /*
@@ -113,8 +156,8 @@ void survivor_kill_keeper(const struct survivor *s)
 _Noreturn static void guard_run(const struct survivor *s, int pipe_fd)
 {
 	static const char *const files[] = {"notify", "log", "config", "broker.sock", "broker.sock.keeper"};
-	char word, path[256];
 	pid_t keeper;
+	char word;
 
 	(void)setsid();
 	if (dup2(pipe_fd, 3) < 0)
@@ -125,10 +168,8 @@ _Noreturn static void guard_run(const struct survivor *s, int pipe_fd)
 	keeper = find_keeper(s->keeper_socket);
 	if (keeper > 0)
 		(void)kill(keeper, SIGKILL);
-	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", s->broker.dir, files[i]);
-		(void)unlink(path);
-	}
+	remove_files(s, files, ARRAY_SIZE(files));
+	remove_wrapper(s);
 	(void)rmdir(s->broker.dir);
 	_exit(EXIT_SUCCESS);
 }
@@ -158,11 +199,16 @@ static void guard_end(struct survivor *s)
 
 /* --- the broker --------------------------------------------------------------------------------------------------- */
 
-void survivor_start(struct survivor *s)
+void survivor_prepare(struct survivor *s)
 {
 	broker_prepare(&s->broker);
 	snprintf(s->keeper_socket, sizeof(s->keeper_socket), "%s.keeper", s->broker.socket);
 	guard_start(s);
+}
+
+void survivor_start(struct survivor *s)
+{
+	survivor_prepare(s);
 	survivor_again(s);
 }
 
@@ -197,6 +243,7 @@ void survivor_end(struct survivor *s)
 	broker_expect_clean_log(&s->broker);
 	ck_assert_int_eq(access(s->broker.socket, F_OK), -1);
 	ck_assert_int_eq(access(s->keeper_socket, F_OK), -1);
+	remove_wrapper(s);
 	broker_clean(&s->broker);
 	guard_end(s);
 }
@@ -235,41 +282,48 @@ void survivor_wait_kept(struct shmb_conn *conn)
 
 /* --- descriptors -------------------------------------------------------------------------------------------------- */
 
-static unsigned count_kind(pid_t pid, const char *prefix)
+static bool fd_account_try(pid_t pid, struct fd_account *ret)
 {
-	int n = process_count_fds(pid, prefix);
+	int memfds = process_count_fds(pid, "/memfd:"), sockets = process_count_fds(pid, "socket:");
+	/* Since Linux 6.9 they have files of their own. */
+	int pidfds = process_count_fds(pid, "anon_inode:[pidfd]") + process_count_fds(pid, "pidfd:");
+	int all = process_count_fds(pid, "");
 
-	ck_assert_msg(n >= 0, "process %d: no descriptors to be seen", (int)pid);
-	return (unsigned)n;
+	if (memfds < 0 || sockets < 0 || pidfds < 0 || all < 0)
+		return false;
+	*ret = (struct fd_account){
+		.memfds = (unsigned)memfds,
+		.sockets = (unsigned)sockets,
+		.pidfds = (unsigned)pidfds,
+		.others = (unsigned)(all - memfds - sockets - pidfds),
+	};
+	return true;
 }
 
 struct fd_account fd_account_of(pid_t pid)
 {
-	struct fd_account a = {
-		.memfds = count_kind(pid, "/memfd:"),
-		.sockets = count_kind(pid, "socket:"),
-		/* Since Linux 6.9 they have files of their own. */
-		.pidfds = count_kind(pid, "anon_inode:[pidfd]") + count_kind(pid, "pidfd:"),
-	};
+	struct fd_account a;
 
-	a.others = count_kind(pid, "") - a.memfds - a.sockets - a.pidfds;
+	ck_assert_msg(fd_account_try(pid, &a), "process %d: no descriptors to be seen", (int)pid);
 	return a;
+}
+
+/* Of @pid, or of whoever is the keeper of @s. */
+static void expect_account(pid_t pid, const struct survivor *s, const struct fd_account *expected)
+{
+	uint64_t until = now_usec() + PATIENCE_MSEC * USEC_PER_MSEC;
+	struct fd_account a = {};
+
+	while (!fd_account_try(s ? survivor_keeper(s) : pid, &a) || memcmp(&a, expected, sizeof(a)) != 0)
+		ck_assert_msg(now_usec() < until,
+			      "%s has %u memory files, %u sockets, %u pidfds, %u others; not %u, %u, %u, %u",
+			      s ? "the keeper" : "the broker", a.memfds, a.sockets, a.pidfds, a.others,
+			      expected->memfds, expected->sockets, expected->pidfds, expected->others);
 }
 
 void fd_account_expect(pid_t pid, struct fd_account expected)
 {
-	uint64_t until = now_usec() + PATIENCE_MSEC * USEC_PER_MSEC;
-
-	for (;;) {
-		struct fd_account a = fd_account_of(pid);
-
-		if (memcmp(&a, &expected, sizeof(a)) == 0)
-			return;
-		ck_assert_msg(now_usec() < until,
-			      "process %d has %u memory files, %u sockets, %u pidfds, %u others; not %u, %u, %u, %u",
-			      (int)pid, a.memfds, a.sockets, a.pidfds, a.others, expected.memfds, expected.sockets,
-			      expected.pidfds, expected.others);
-	}
+	expect_account(pid, NULL, &expected);
 }
 
 void survivor_expect_kept(const struct survivor *s, unsigned n_segments, unsigned n_sessions)
@@ -281,7 +335,7 @@ void survivor_expect_kept(const struct survivor *s, unsigned n_segments, unsigne
 		.others = 3, /* its standard ones */
 	};
 
-	fd_account_expect(survivor_keeper(s), expected);
+	expect_account(0, s, &expected);
 }
 
 /* --- clients that speak bytes ------------------------------------------------------------------------------------- */

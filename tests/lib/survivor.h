@@ -26,6 +26,13 @@ struct survivor {
 		.broker = {.pid = -1, .pidfd = -1, .notify = -1, .listen_fd = -1, .keeper = "auto"}, .guard_pipe = -1 \
 	}
 
+/* Makes the directory, and no more: for survivor_again(). */
+void survivor_prepare(struct survivor *s);
+/*
+ * Between the two: the keeper is run by a shell that does @commands before it, with %s for the directory. They may make
+ * files there that are called "once" and "again". @program: NULL for the one that is $SHMBROKER_KEEPER, which changes.
+ */
+void survivor_wrap_keeper(const struct survivor *s, const char *commands, const char *program);
 /* Starts the broker in a directory of its own, and waits until it listens. */
 void survivor_start(struct survivor *s);
 /* Starts it again where it was. */

@@ -2,11 +2,17 @@
 survival_tests = \
 	tests/survival/test-keeper \
 	tests/survival/test-killer \
+	tests/survival/test-points \
 	tests/survival/test-sessions \
 	tests/survival/test-state \
 	tests/survival/test-upgrade
 
 test_programs += $(survival_tests)
+
+tests_survival_test_points_SOURCES = \
+	tests/survival/actor.c \
+	tests/survival/actor.h \
+	tests/survival/test-points.c
 
 # Clients that know what they hold; see its --help.
 check_PROGRAMS += tests/survival/shmb-load
