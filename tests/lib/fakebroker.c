@@ -379,3 +379,15 @@ void fake_drain(struct fake *f, unsigned n_packets)
 	while (n_packets-- > 0)
 		ck_assert_int_eq(scm_recv(f->sock, &m, MSG_DONTWAIT), 0);
 }
+
+rlim_t fake_limit_table(rlim_t n)
+{
+	struct rlimit limit;
+	rlim_t old;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	old = limit.rlim_cur;
+	limit.rlim_cur = n;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	return old;
+}

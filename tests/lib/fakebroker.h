@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "common/macro.h"
 #include "common/scm.h"
@@ -103,3 +104,6 @@ intptr_t fake_join(pthread_t thread);
 /* Fills what can be sent through @sock with this packet; returns how many. And takes so many from the library. */
 unsigned fake_fill(int sock, const void *packet, size_t n_bytes);
 void fake_drain(struct fake *f, unsigned n_packets);
+
+/* From now on descriptors are numbered below @n; returns what it was. */
+rlim_t fake_limit_table(rlim_t n);

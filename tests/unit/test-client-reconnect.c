@@ -75,30 +75,38 @@ START_TEST(a_broker_that_dies_for_good_before_the_welcome)
 }
 END_TEST
 
+struct short_lived {
+	atomic_bool stop;
+	unsigned n;
+};
+
 static void *end_over_and_over(void *userdata)
 {
-	const atomic_bool *stop = userdata;
+	struct short_lived *brokers = userdata;
 
-	while (!atomic_load(stop)) {
+	while (!atomic_load(&brokers->stop)) {
 		fake_accept(&served);
 		served_lose();
+		brokers->n++;
 	}
 	return NULL;
 }
 
-/* Time limits hold for all attempts together; and the last one is woken. */
+/* The time limit holds for all attempts together, and they are not made as fast as can be. */
 START_TEST(brokers_that_die_over_and_over)
 {
 	struct shmb_connect_options options = fake_options(&served);
-	atomic_bool stop = false;
-	pthread_t broker = fake_start(end_over_and_over, &stop);
+	struct short_lived brokers = {0};
+	pthread_t broker = fake_start(end_over_and_over, &brokers);
 	struct shmb_conn *conn;
 
 	options.timeout_usec = 50 * USEC_PER_MSEC;
 	ck_assert_int_eq(shmb_connect(&options, &conn, &error), -ETIMEDOUT);
-	atomic_store(&stop, true);
+	/* So that the broker wakes up once more. */
+	atomic_store(&brokers.stop, true);
 	(void)shmb_connect(&options, &conn, &error);
 	ck_assert_int_eq(fake_join(broker), 0);
+	ck_assert_uint_lt(brokers.n, 40);
 }
 END_TEST
 
@@ -307,6 +315,27 @@ START_TEST(in_an_event_loop)
 }
 END_TEST
 
+/* What is given up meanwhile is told when it is known to whom. */
+START_TEST(closing_in_the_handshake)
+{
+	struct shmb_segment *segments[2] = {fake_open(&served, 1, 0), fake_open(&served, 2, 0)};
+
+	served_lose();
+	served_expect_event(SHMB_EVENT_SOCKET);
+	(void)shmb_close(segments[0]);
+	served_welcome(FAKE_NEXT_SESSION);
+	served_expect_no_event();
+	(void)shmb_close(segments[1]);
+	served_expect_claim();
+	fake_expect_nothing(&served);
+	served_accept_claim();
+	served_expect_event(SHMB_EVENT_RESUMED);
+	fake_expect(&served, WIRE_CLOSE);
+	ck_assert_uint_eq(((const struct wire_batch *)served.request.body)->count, 2);
+	fake_expect_nothing(&served);
+}
+END_TEST
+
 /* --- fork --------------------------------------------------------------------------------------------------------- */
 
 /* Queues the answer to FORK; returns the broker's end of the child's connection. */
@@ -364,6 +393,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, nonsense_in_the_handshake);
 	tcase_add_test(tcase, a_broker_that_does_not_answer);
 	tcase_add_test(tcase, in_an_event_loop);
+	tcase_add_test(tcase, closing_in_the_handshake);
 	suite_add_tcase(suite, tcase);
 
 	fdcheck_add(carried);

@@ -159,30 +159,53 @@ START_TEST(of_many_threads)
 }
 END_TEST
 
-/* _i: how often another broker goes on while nothing can be said. Who comes then waits behind the others. */
-START_TEST(into_a_full_queue)
+/* How often another broker goes on while nothing can be said; and nobody else wants to say anything. */
+static void resume_into_a_full_queue(unsigned n_times, pthread_t *threads, uint64_t *cookies, unsigned *ret_n_junk)
 {
-	uint64_t cookies[N_THREADS];
-	pthread_t threads[N_THREADS], late;
-	unsigned n_junk;
-
 	start_pings(threads, cookies);
-	n_junk = fake_fill(fake.conn->fd, "junk", 4);
-	for (int i = 0; i <= _i; i++) {
+	*ret_n_junk = fake_fill(fake.conn->fd, "junk", 4);
+	for (unsigned i = 0; i < n_times; i++) {
 		pthread_t waiter = fake_start(take_event, &(struct shmb_event){0});
 
 		fake_resume(&fake);
 		ck_assert_int_eq(fake_join(waiter), 1);
 	}
-	late = fake_start(fake_ping, &fake);
-	fake_drain(&fake, n_junk);
+}
 
+static void answer_repeats(const pthread_t *threads, const uint64_t *cookies)
+{
 	for (unsigned i = 0; i < N_THREADS; i++) {
 		fake_wait(&fake);
 		fake_expect_repeat(&fake, WIRE_PING, cookies[i]);
 		fake_answer_ping(&fake, cookies[i]);
 		ck_assert_int_eq(fake_join(threads[i]), 0);
 	}
+}
+
+START_TEST(into_a_full_queue)
+{
+	uint64_t cookies[N_THREADS];
+	pthread_t threads[N_THREADS];
+	unsigned n_junk;
+
+	resume_into_a_full_queue((unsigned)_i, threads, cookies, &n_junk);
+	fake_drain(&fake, n_junk);
+	answer_repeats(threads, cookies);
+	fake_check_alive(&fake);
+}
+END_TEST
+
+/* Who comes then waits behind the others. */
+START_TEST(nobody_is_overtaken)
+{
+	uint64_t cookies[N_THREADS];
+	pthread_t threads[N_THREADS], late;
+	unsigned n_junk;
+
+	resume_into_a_full_queue(1, threads, cookies, &n_junk);
+	late = fake_start(fake_ping, &fake);
+	fake_drain(&fake, n_junk);
+	answer_repeats(threads, cookies);
 	fake_expect_soon(&fake, WIRE_PING);
 	ck_assert_uint_gt(fake_cookie(&fake), cookies[N_THREADS - 1]);
 	ck_assert_uint_eq(fake.request.header->flags, 0);
@@ -401,7 +424,8 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, right_after_the_welcome);
 	tcase_add_test(tcase, of_another_session);
 	tcase_add_test(tcase, of_many_threads);
-	tcase_add_loop_test(tcase, into_a_full_queue, 0, 2);
+	tcase_add_loop_test(tcase, into_a_full_queue, 1, 3);
+	tcase_add_test(tcase, nobody_is_overtaken);
 	tcase_add_test(tcase, into_a_full_queue_when_nobody_waits);
 	tcase_add_test(tcase, repeated_for_each_broker);
 	tcase_add_test(tcase, requests_bear_the_epoch);

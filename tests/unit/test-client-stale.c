@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/memfd.h"
 
@@ -57,6 +58,10 @@ START_TEST(what_was_held_is_stale)
 	ck_assert_int_eq(shmb_grow(old, 4096, &error), -ESTALE);
 	ck_assert_int_eq(shmb_grant(old, SHMB_GRANT_UID, 1, SHMB_ACCESS_READ, &error), -ESTALE);
 	ck_assert_int_eq(shmb_make_token(old, SHMB_ACCESS_READ, token, &error), -ESTALE);
+
+	/* Nor is anybody told of it. */
+	fake_segment_event(&served, 1, WIRE_WHAT_REMOVED, 4096);
+	served_expect_no_event();
 
 	options.access = SHMB_ACCESS_WRITE;
 	options.flags = SHMB_OPEN_NOTIFY;
@@ -202,6 +207,22 @@ START_TEST(a_broker_that_takes_no_sessions)
 }
 END_TEST
 
+/* It says nothing about the broker, and is over when there is room again. */
+START_TEST(a_full_table)
+{
+	int first_free = dup(served.listener);
+	rlim_t old;
+
+	ck_assert_int_ge(first_free, 0);
+	close(first_free);
+	served_lose();
+	old = fake_limit_table((rlim_t)MIN(first_free, shmb_conn_get_fd(served.conn)));
+	ck_assert_int_eq(shmb_ping(served.conn, &error), -EMFILE);
+	(void)fake_limit_table(old);
+	served_ping_during(served_go_on);
+}
+END_TEST
+
 /* A broker that has said goodbye is not waited for; but another one is found by later calls. */
 START_TEST(after_goodbye)
 {
@@ -212,6 +233,8 @@ START_TEST(after_goodbye)
 	served_lose();
 	served_expect_event(SHMB_EVENT_GOODBYE);
 	ck_assert_int_eq(shmb_dispatch(served.conn, SHMB_FOREVER, &event), -ENOTCONN);
+	served_ping_during(served_go_on);
+	served_lose();
 	served_ping_during(served_begin_anew);
 	ck_assert_int_eq(shmb_publish(segment, 0, &error), -ESTALE);
 	(void)shmb_close(segment);
@@ -243,6 +266,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, nobody_listens);
 	tcase_add_test(tcase, nobody_listens_to_many);
 	tcase_add_test(tcase, a_broker_that_takes_no_sessions);
+	tcase_add_test(tcase, a_full_table);
 	tcase_add_test(tcase, after_goodbye);
 	tcase_add_test(tcase, disconnect_is_for_ever);
 	suite_add_tcase(suite, tcase);

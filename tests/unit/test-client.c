@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -375,18 +374,6 @@ END_TEST
 
 /* --- a full descriptor table -------------------------------------------------------------------------------------- */
 
-static rlim_t limit_table(rlim_t n)
-{
-	struct rlimit limit;
-	rlim_t old;
-
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	old = limit.rlim_cur;
-	limit.rlim_cur = n;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	return old;
-}
-
 START_TEST(full_table)
 {
 	const struct wire_result result = fake_grant(5);
@@ -396,9 +383,9 @@ START_TEST(full_table)
 
 	fd_close(first_free);
 	fake_give(&fake, WIRE_OPEN, fake_next_cookie(&fake), &result, fake_memfd(4096, MEMFD_SEALS_SHARED, true));
-	old = limit_table((rlim_t)first_free);
+	old = fake_limit_table((rlim_t)first_free);
 	ck_assert_int_eq(open_a(0, &segment), -EMFILE);
-	(void)limit_table(old);
+	(void)fake_limit_table(old);
 
 	ck_assert_int_eq(error.code, -EMFILE);
 	fake_expect(&fake, WIRE_OPEN);
