@@ -366,7 +366,12 @@ void keeping_watch(struct broker *b)
 void keeping_close(struct broker *b, bool end)
 {
 	struct keeping *k = &b->keeping;
+	bool over = true;
 
+	if (end && k->path && !k->welcomed) {
+		keeping_disconnect(k);
+		over = keeping_reach(b);
+	}
 	if (k->fd >= 0 && k->welcomed) {
 		if (end)
 			(void)keeping_say(k, KEEP_END, 0, 0, NULL, NULL, 0);
@@ -378,6 +383,6 @@ void keeping_close(struct broker *b, bool end)
 	uv_close((uv_handle_t *)&k->retry, NULL);
 	uv_close((uv_handle_t *)&k->patience, NULL);
 	uv_close((uv_handle_t *)&k->check, NULL);
-	if (end && k->start && k->path)
+	if (end && over && k->start && k->path)
 		(void)unlink(k->path);
 }

@@ -132,6 +132,8 @@ int keeping_say(struct keeping *k, enum keep_op op, uint32_t set, uint64_t curso
 /* One message into @ret (KEEP_MESSAGE_MAX bytes), its descriptors into @m. Returns 0 or a negative errno. */
 int keeping_receive(struct keeping *k, struct scm_message *m, struct keep_message *ret) _must_check_;
 int keeping_connect_or_start(struct keeping *k) _must_check_;
+/* Connects once more to one that may be there. False: it is, but does not answer. */
+bool keeping_reach(struct broker *b) _must_check_;
 /* The keeper has no room for these. */
 void keeping_refused(struct broker *b, const struct keep_message *refused);
 /* Says once that there is none. */

@@ -167,6 +167,21 @@ static int keeping_hello(struct broker *b, bool replace)
 	return 0;
 }
 
+bool keeping_reach(struct broker *b)
+{
+	struct keeping *k = &b->keeping;
+	bool start = k->start;
+	int r;
+
+	k->start = false;
+	r = keeping_hello(b, false);
+	k->start = start;
+	if (r == 0 || r == -ENOENT || r == -ECONNREFUSED)
+		return true;
+	log_warning("the keeper at %s cannot be told that it is over: %s", k->path, strerror(-r));
+	return false;
+}
+
 int keeping_open(struct broker *b, const struct keeping_options *options)
 {
 	struct keeping *k = &b->keeping;
