@@ -3,7 +3,9 @@ survival_tests = \
 	tests/survival/test-keeper \
 	tests/survival/test-killer \
 	tests/survival/test-points \
+	tests/survival/test-restart \
 	tests/survival/test-sessions \
+	tests/survival/test-sizes \
 	tests/survival/test-state \
 	tests/survival/test-upgrade
 
