@@ -61,7 +61,7 @@ static int hold_exec(struct ctl *ctl, struct shmb_segment *segment)
 	return fail_errno(-errno, "cannot run %s", command[0]);
 }
 
-/* Nothing that matters to a hold comes from the broker but its end. */
+/* Nothing that matters to a hold comes from the broker but its end, or that another one knows nothing of it. */
 static int hold_dispatch(struct ctl *ctl)
 {
 	struct shmb_event event;
@@ -70,7 +70,7 @@ static int hold_dispatch(struct ctl *ctl)
 	r = shmb_dispatch(ctl->conn, 0, &event);
 	if (r < 0)
 		return fail(r, NULL, "hold", ctl->args[0]);
-	if (r > 0 && event.what == SHMB_EVENT_GOODBYE) {
+	if (r > 0 && (event.what == SHMB_EVENT_GOODBYE || event.what == SHMB_EVENT_RESET)) {
 		say("the broker has ended, and with it the hold of \"%s\"", ctl->args[0]);
 		return CTL_NO_BROKER;
 	}
