@@ -4,7 +4,7 @@
  * they come there, and later ones; started again, they go on, and to the client each thing has happened once. The
  * places are looked up in the sources: one that is never reached is a failure.
  *
- * SHMB_ALL_POINTS=1 takes every time that a place is come to, not only some.
+ * SHMB_ALL_POINTS=1 takes every time that a place is come to, not only some; SHMB_POINT=... this place only.
  */
 
 #include <errno.h>
@@ -42,7 +42,7 @@ static bool hit;
 static unsigned find_points(char names[POINTS_MAX][64], bool of_keeper)
 {
 	char command[1024], line[64];
-	const char *top = getenv("top_srcdir");
+	const char *top = getenv("top_srcdir"), *only = getenv("SHMB_POINT");
 	unsigned n = 0;
 	FILE *f;
 
@@ -55,6 +55,8 @@ static unsigned find_points(char names[POINTS_MAX][64], bool of_keeper)
 		return 0;
 	while (n < POINTS_MAX && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = '\0';
+		if (only && strcmp(line, only) != 0)
+			continue;
 		if ((strncmp(line, KEEPER_PREFIX, strlen(KEEPER_PREFIX)) == 0) == of_keeper)
 			strcpy(names[n++], line);
 	}
@@ -66,6 +68,7 @@ START_TEST(test_points_were_found)
 {
 	static char points[POINTS_MAX][64];
 
+	unsetenv("SHMB_POINT");
 	ck_assert_uint_gt(find_points(points, false), 20);
 	ck_assert_uint_lt(find_points(points, false), POINTS_MAX);
 	ck_assert_uint_gt(find_points(points, true), 3);
