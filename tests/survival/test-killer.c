@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clients that go on through hundreds of deaths at random moments: of the broker, while it serves and while it takes
- * over, of the keeper, and in good order. After each, all that they have is there, and nothing else.
+ * over, of the keeper, and in good order, and through an upgrade. After each, all that they have is there, and nothing
+ * else.
  *
  * SHMB_KILLS=10000 does it longer, SHMB_SEED=... takes the same chances again.
  */
@@ -108,6 +109,9 @@ START_TEST(test_everything)
 {
 	begin("16", "3000");
 	for (unsigned i = 0, n = n_kills(60); i < n; i++) {
+		/* From here on it is another version. */
+		if (i == n / 2)
+			s.broker.program = test_program("shmbrokerd-next");
 		wait_for_a_moment();
 		switch (pick(6)) {
 		case 0:
