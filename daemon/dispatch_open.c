@@ -190,6 +190,9 @@ void handle_create(struct request *rq)
 	result = reply_results(rq, reader.count);
 	for (rq->session->item = 0; codec_next_create(&reader, &create); result++, rq->session->item++)
 		create_one(rq, &create, result, &granted);
+	/* They are with the keeper before anybody is told of them. */
+	keeping_flush(&rq->b->keeping);
+	rq->b->registry.header->told_segment_id = rq->b->registry.header->next_segment_id;
 	request_reply(rq, granted.fds, granted.handles, granted.n);
 }
 

@@ -105,6 +105,14 @@ static struct segment *import_find_namesake(struct broker *b, const struct segme
 	return NULL;
 }
 
+/* Its creation was not finished, nobody was told of it, and whoever asks for it once more gets another. */
+static bool import_was_not_told(const struct import *im, uint64_t id)
+{
+	const struct registry_header *h = im->old->header;
+
+	return h->told_segment_id > 0 && h->told_segment_id <= id && id < h->next_segment_id;
+}
+
 /* @fd: -1, or to be closed. @name: NULL where that is not whole either. */
 static void import_lose_segment(struct import *im, const struct registry_segment *rec, const char *name, int fd)
 {
@@ -116,6 +124,8 @@ static void import_lose_segment(struct import *im, const struct registry_segment
 		.uid = rec->uid,
 	};
 
+	if (fd < 0 && import_was_not_told(im, rec->id))
+		return;
 	if (im->n_lost_segments++ < IMPORT_LOST_TOLD)
 		log_event(LOG_LEVEL_WARNING, &fields, "segment %llu%s%s of uid %u is lost: %s",
 			  (unsigned long long)rec->id, name ? ", " : "", name ? name : "", rec->uid, fields.reason);
@@ -233,6 +243,7 @@ static void import_header(struct import *im)
 	struct registry_header *to = im->b->registry.header;
 
 	to->next_segment_id = MAX(to->next_segment_id, from->next_segment_id);
+	to->told_segment_id = to->next_segment_id;
 	to->next_generation = MAX(to->next_generation, from->next_generation);
 	to->next_session_id = MAX(to->next_session_id, from->next_session_id);
 	if (im->beside)

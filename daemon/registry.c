@@ -74,6 +74,7 @@ int registry_init(struct registry *r, uint32_t n_fds)
 		.next_segment_id = 1,
 		.next_generation = 1,
 		.next_session_id = 1,
+		.told_segment_id = 1,
 	};
 	void *p;
 	int k;

@@ -220,6 +220,7 @@ struct registry_header {
 	uint64_t in_hand;	    /* id of the session whose request is being served, 0: none */
 	uint64_t in_hand_before;    /* what that was when the process before this one crashed */
 	uint64_t n_aside_segments;  /* in states that were set aside */
+	uint64_t told_segment_id; /* whoever asked for one before this was answered, or is about to be; 0: not known */
 };
 
 struct registry {

@@ -103,6 +103,7 @@ static void verify(void)
 	/* Each hold once, and no other: those of others, and of connections that have ended, take a moment to go. */
 	EVENTUALLY(shmb_stats(a, &stats, &error) == 0 && stats.n_holds == N_NAMES + 1 &&
 		   stats.n_segments == N_NAMES + 1);
+	ck_assert_uint_eq(stats.n_lost_segments, 0);
 }
 
 /* --- what it does ------------------------------------------------------------------------------------------------- */

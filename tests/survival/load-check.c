@@ -257,7 +257,8 @@ static bool stats_agree(struct world *world)
 	       figure_agrees(d, "segments", s.n_segments, d->before.n_segments, world->n_known) &&
 	       figure_agrees(d, "holds", s.n_holds, d->before.n_holds, world->n_holds) &&
 	       figure_agrees(d, "waits", s.n_waits, d->before.n_waits, world->n_waits) &&
-	       figure_agrees(d, "detached sessions", s.n_detached, d->before.n_detached, 0);
+	       figure_agrees(d, "detached sessions", s.n_detached, d->before.n_detached, 0) &&
+	       figure_agrees(d, "lost segments", s.n_lost_segments, d->before.n_lost_segments, 0);
 }
 
 /* --- usage -------------------------------------------------------------------------------------------------------- */
