@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -28,33 +27,14 @@
 
 int connect_socket(const char *path, uint64_t timeout_usec, int *ret_fd)
 {
-	struct timeval tv = {
-		.tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
-		.tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC),
-	};
 	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address;
-	socklen_t len;
 	int r;
 
-	r = unixsock_address(path, &address, &len);
+	r = unixsock_connect_within(path, SOCK_SEQPACKET, timeout_usec, &fd);
+	if (r == 0)
+		r = fd_above_stdio(&fd);
 	if (r < 0)
 		return r;
-
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	r = fd_above_stdio(&fd);
-	if (r < 0)
-		return r;
-	if (timeout_usec != SHMB_FOREVER && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
-		return -errno;
-
-	do {
-		r = connect(fd, (const struct sockaddr *)&address, len) < 0 ? -errno : 0;
-	} while (r == -EINTR);
-	if (r < 0)
-		return r == -EAGAIN ? -ETIMEDOUT : r;
 
 	*ret_fd = TAKE_FD(fd);
 	return 0;

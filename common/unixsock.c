@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -114,8 +115,12 @@ int unixsock_listen(const char *path, int type, mode_t mode, int backlog, int *r
 	return 0;
 }
 
-int unixsock_connect(const char *path, int type, int *ret_fd)
+int unixsock_connect_within(const char *path, int type, uint64_t timeout_usec, int *ret_fd)
 {
+	const struct timeval tv = {
+		.tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
+		.tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC),
+	};
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un address;
 	socklen_t len;
@@ -128,16 +133,23 @@ int unixsock_connect(const char *path, int type, int *ret_fd)
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	if (timeout_usec != UINT64_MAX && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
+		return -errno;
 
 	/* Interrupted, it waited for a place in the backlog and has changed nothing: unlike TCP, it can be repeated. */
 	do {
 		r = connect(fd, (const struct sockaddr *)&address, len) < 0 ? -errno : 0;
 	} while (r == -EINTR);
 	if (r < 0)
-		return r;
+		return r == -EAGAIN ? -ETIMEDOUT : r;
 
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+int unixsock_connect(const char *path, int type, int *ret_fd)
+{
+	return unixsock_connect_within(path, type, UINT64_MAX, ret_fd);
 }
 
 void unixsock_refuse_fds(int sock)

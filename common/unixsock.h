@@ -5,6 +5,7 @@
  * Unix sockets by path. A path that does not fit is refused, never cut.
  */
 
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -22,7 +23,13 @@ int unixsock_address(const char *path, struct sockaddr_un *ret, socklen_t *ret_l
  */
 int unixsock_listen(const char *path, int type, mode_t mode, int backlog, int *ret_fd) _must_check_;
 
-/* A blocking, close-on-exec connection to @path. */
+/*
+ * A close-on-exec connection to @path; @type may have SOCK_NONBLOCK. Where the listener's queue is full it waits for
+ * @timeout_usec (not 0; UINT64_MAX: for ever), which stays the socket's limit for sending (SO_SNDTIMEO).
+ * Returns 0 or a negative errno: -ETIMEDOUT when that is over, or at once with SOCK_NONBLOCK.
+ */
+int unixsock_connect_within(const char *path, int type, uint64_t timeout_usec, int *ret_fd) _must_check_;
+/* The same, for ever. */
 int unixsock_connect(const char *path, int type, int *ret_fd) _must_check_;
 
 /*

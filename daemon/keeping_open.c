@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -71,22 +70,14 @@ static int keeping_check(int fd)
 static int keeping_connect(struct keeping *k)
 {
 	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address;
-	socklen_t len;
 	int r, room = KEEPING_SNDBUF;
 
-	r = unixsock_address(k->path, &address, &len);
+	r = unixsock_connect_within(k->path, SOCK_SEQPACKET | SOCK_NONBLOCK, UINT64_MAX, &fd);
+	if (r == 0)
+		r = keeping_check(fd);
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	if (connect(fd, (struct sockaddr *)&address, len) < 0)
-		return -errno;
-	r = keeping_check(fd);
-	if (r < 0)
-		return r;
 	k->fd = TAKE_FD(fd);
 	return 0;
 }
