@@ -77,7 +77,10 @@ int scm_recv(int sock, struct scm_message *m, int flags)
 	ssize_t n;
 	int r = 0;
 
-	/* A peer that died with our words unread is reported once before what it had said itself, which is still there. */
+	/*
+	 * A peer that died with our words unread is reported once before what it had said itself, which is still there.
+	 * Source: __skb_try_recv_datagram().
+	 */
 	n = recvmsg(sock, &h, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0 && errno == ECONNRESET)
 		n = recvmsg(sock, &h, flags | MSG_CMSG_CLOEXEC);

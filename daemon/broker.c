@@ -327,7 +327,7 @@ struct broker *broker_free(struct broker *b)
 	crash_forget();
 	/* What is torn down below is only this process' own then. */
 	if (b->leaving && b->registry.header && registry_detach(&b->registry) < 0)
-		_exit(EXIT_SUCCESS);
+		_exit(EXIT_FAILURE);
 	keeping_close(b, !b->leaving);
 	listeners_close(b);
 	broker_end_sessions(b);

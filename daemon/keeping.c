@@ -3,19 +3,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/fault.h"
-#include "common/peercred.h"
 #include "common/scm.h"
-#include "common/unixsock.h"
 #include "daemon/broker.h"
 #include "daemon/log.h"
 #include "daemon/messages.h"

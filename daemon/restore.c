@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <utlist.h>
 
 #include "common/fault.h"
@@ -91,9 +90,10 @@ static void restore_report(struct broker *b, const struct import *im)
 	fields.message_id = MESSAGE_PARTLY_LOST;
 	if (im->n_lost_segments > 0 || im->n_lost_sessions > 0)
 		log_event(LOG_LEVEL_WARNING, &fields,
-			  "%llu segments and %llu sessions of before could not be taken over: their descriptors or "
+			  "%llu segment%s and %llu session%s of before could not be taken over: their descriptors or "
 			  "records are not whole",
-			  (unsigned long long)im->n_lost_segments, (unsigned long long)im->n_lost_sessions);
+			  (unsigned long long)im->n_lost_segments, PLURAL(im->n_lost_segments),
+			  (unsigned long long)im->n_lost_sessions, PLURAL(im->n_lost_sessions));
 }
 
 static int restore_import(struct broker *b, const struct registry *old, struct kept_set *kept, uint64_t began_usec,
@@ -221,8 +221,9 @@ int restore_state(struct broker *b, struct kept_set *kept)
 static void restore_forget_aside(struct broker *b, uint64_t n_segments)
 {
 	struct registry_header *h = b->registry.header;
+	int r;
 
-	int r = keeping_say(&b->keeping, KEEP_FORGET, RESTORE_OLDEST, 0, NULL, NULL, 0);
+	r = keeping_say(&b->keeping, KEEP_FORGET, RESTORE_OLDEST, 0, NULL, NULL, 0);
 
 	/* What it has aside then it tells when it is there again. */
 	if (r < 0)

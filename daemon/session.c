@@ -62,7 +62,7 @@ static bool session_note_groups(struct session *s)
 		rec->n_gids = MIN(s->cred.n_groups - i, REGISTRY_GROUPS_GIDS);
 		memcpy(rec->gids, s->cred.groups + i, rec->n_gids * sizeof(*rec->gids));
 		registry_commit(&rec->state, 1);
-		rec->next_free = s->groups_slot;
+		rec->next_free = s->groups_slot; /* which means nothing while it is in use */
 		s->groups_slot = slot;
 	}
 	return true;

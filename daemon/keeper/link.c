@@ -94,19 +94,9 @@ static bool link_is_right(const struct keep_message *m, size_t n_data, unsigned 
 int link_receive(struct link *link, struct scm_message *m)
 {
 	const struct keep_message *message = m->data;
-	bool had_eof = false;
 	int r;
 
-	for (;;) {
-		r = scm_recv(link->sock, m, MSG_DONTWAIT);
-		/*
-		 * A broker that dies with answers unread leaves ECONNRESET, which the kernel tells before what the
-		 * broker has said. So only a second one is the end. Source: __skb_try_recv_datagram().
-		 */
-		if (r != SCM_E_EOF || had_eof)
-			break;
-		had_eof = true;
-	}
+	r = scm_recv(link->sock, m, MSG_DONTWAIT);
 	switch (r) {
 	case 0:
 		if (link_is_right(message, m->n_data, m->n_fds))
@@ -114,7 +104,7 @@ int link_receive(struct link *link, struct scm_message *m)
 		scm_message_close(m);
 		return LINK_E_WRONG;
 	case -EAGAIN:
-		return had_eof ? LINK_E_WRONG : LINK_E_NOTHING; /* what looked like the end was an empty packet */
+		return LINK_E_NOTHING;
 	case SCM_E_EOF:
 		return LINK_E_EOF;
 	case SCM_E_FDS_LOST:
