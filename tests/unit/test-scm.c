@@ -288,6 +288,19 @@ START_TEST(reset)
 }
 END_TEST
 
+/* The kernel tells of the reset first. */
+START_TEST(last_words_behind_a_reset)
+{
+	ck_assert_int_eq(send_text("last words", NULL, 0), 0);
+	ck_assert_int_eq((int)send(pair[1], "unread", 6, 0), 6);
+	pair[0] = fd_close(pair[0]);
+	ck_assert_int_eq(receive(), 0);
+	ck_assert_uint_eq(message.n_data, 10);
+	ck_assert_mem_eq(room, "last words", 10);
+	ck_assert_int_eq(receive(), SCM_E_EOF);
+}
+END_TEST
+
 START_TEST(sending_to_nobody)
 {
 	_cleanup_close_ int fd = eventfd(0, EFD_CLOEXEC);
@@ -367,6 +380,7 @@ static Suite *make_suite(void)
 	tcase_add_test(tcase, reset);
 	tcase_add_test(tcase, sending_to_nobody);
 	tcase_add_test(tcase, sending_after_shutdown);
+	tcase_add_test(tcase, last_words_behind_a_reset);
 	tcase_add_test(tcase, full_queue);
 	tcase_add_test(tcase, unread_goes_down_to_nothing);
 	tcase_add_test(tcase, not_a_socket);
